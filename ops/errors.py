@@ -1,0 +1,111 @@
+"""Every way a run can fail, each with the exit code that scripts rely on."""
+
+import errno
+import os
+import signal
+
+from ops.model import Finding
+from ops.names import display
+
+_HINTS = {
+    errno.EACCES: "run as the owner of the path, or as root",
+    errno.EPERM: "run as the owner of the path, or as root",
+    errno.EROFS: "the file system is mounted read-only: choose another place",
+    errno.ENOSPC: "free some space or inodes, or choose another file system",
+    errno.EDQUOT: "the disk quota is used up: free some space, or choose another file system",
+    errno.EIO: "the disk reports an error: look at the kernel log before anything else",
+    errno.ENAMETOOLONG: "the file system does not take names this long: choose another one",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
+
+
+class OpsError(Exception):
+    """A failure the operator can act on: what is wrong and where, then what to do next.
+
+    Args:
+        message: One line that names the path and the cause.
+        hint: What to do next, one line; empty when there is nothing to add.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(OpsError):
+    """The flags or the configuration are wrong, or nobody is there to answer the question."""
+
+    exit_code = 2
+
+
+class SourceError(OpsError):
+    """The source cannot be used as it is."""
+
+    exit_code = 3
+
+
+class DamagedError(SourceError):
+    """The file is there and can be read, but it is no sound database."""
+
+
+class DestinationError(OpsError):
+    """The destination cannot be written as asked."""
+
+    exit_code = 4
+
+
+class VerificationError(OpsError):
+    """A check failed: do not trust this copy.
+
+    Args:
+        message: As for every failure.
+        hint: As for every failure.
+        findings: All that was found, for the report.
+    """
+
+    exit_code = 5
+
+    def __init__(self, message: str, *, hint: str = "", findings: tuple[Finding, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.findings = findings
+
+
+class BusyError(OpsError):
+    """Somebody else holds a lock: try again later."""
+
+    exit_code = 6
+
+
+class InterruptedRunError(OpsError):
+    """A signal stopped the run; its exit code is 128 plus the signal's number.
+
+    Args:
+        number: The signal that arrived, for example `signal.SIGTERM`.
+    """
+
+    exit_code = 128 + signal.SIGINT
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}; nothing was published")
+        self.exit_code = 128 + number
+
+
+def os_failure(
+    kind: type[OpsError], action: str, path: str | bytes | os.PathLike[str], error: OSError
+) -> OpsError:
+    """Turn an operating system error into a failure that names the path and the cause.
+
+    Args:
+        kind: The class of failure, which decides the exit code.
+        action: What was tried, as it stands after "cannot", for example "read".
+        path: What it was tried on.
+        error: The error itself.
+
+    Returns:
+        The failure, to be raised with `from error`.
+    """
+    cause = error.strerror or str(error)
+    return kind(f"cannot {action} {display(path)}: {cause}", hint=_HINTS.get(error.errno or 0, ""))
