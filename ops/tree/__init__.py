@@ -1,0 +1,1 @@
+"""Trees of files: scan, copy, hash, compare; exact, and never through a symbolic link."""

@@ -1,0 +1,259 @@
+"""Copy one entry of a tree exactly, and hash what was read on the way."""
+
+import errno
+import hashlib
+import mmap
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ops.errors import DestinationError, SourceError, os_failure
+from ops.model import Entry, Kind
+from ops.tree.directories import Directories, open_quietly, split_path
+from ops.tree.metadata import (
+    ALL_KEPT,
+    Kept,
+    apply_metadata,
+    entry_from_stat,
+    read_xattrs,
+)
+from ops.tree.special import describe_special, make_special
+from ops.tree.transfer import BUFFER_BYTES, data_ranges, hash_zeros, write_all
+
+_MOST_READS = 3
+"""How often a file that changes under the reader is read before it is taken as it is."""
+
+_WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What opening an entry answers when it vanished or became something else."""
+
+
+class VanishedError(Exception):
+    """The entry is gone or has become something else since it was listed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """What was copied: the entry as it was read, whether it settled, what could be kept."""
+
+    entry: Entry
+    settled: bool = True
+    kept: Kept = ALL_KEPT
+
+
+class Copier:
+    """Copies entries of one tree into another, one at a time.
+
+    Holds the reading buffer, which is worth keeping between files.
+
+    Args:
+        source: The tree to read; nothing in it is changed, access times included where the
+            process may avoid it (O_NOATIME).
+        destination: The tree to write.
+        advance: Called with the number of bytes after each piece read.
+    """
+
+    def __init__(
+        self, source: Directories, destination: Directories, *, advance: Callable[[int], None]
+    ) -> None:
+        self._source = source
+        self._destination = destination
+        self._advance = advance
+        self._buffer = mmap.mmap(-1, BUFFER_BYTES)
+
+    def copy(self, entry: Entry) -> Copied:
+        """Copy an entry of any kind but a directory to the same path.
+
+        Raises:
+            VanishedError: It is gone, or is no longer of this kind.
+            SourceError: It cannot be read.
+            DestinationError: It cannot be written.
+        """
+        if entry.kind is Kind.FILE:
+            return self._copy_file(entry)
+        return self._copy_special(entry)
+
+    def link(self, entry: Entry, first: bytes) -> None:
+        """Make the path of `entry` another name of the copy at `first`.
+
+        Raises:
+            DestinationError: The file system refuses.
+        """
+        directory, name = split_path(entry.path)
+        first_directory, first_name = split_path(first)
+        try:
+            # Asking for one directory may close the other: hold a duplicate meanwhile.
+            held = os.dup(self._destination.open(first_directory))
+            try:
+                os.link(
+                    first_name,
+                    name,
+                    src_dir_fd=held,
+                    dst_dir_fd=self._destination.open(directory),
+                    follow_symlinks=False,
+                )
+            finally:
+                os.close(held)
+        except OSError as error:
+            path = self._destination.full_path(entry.path)
+            raise os_failure(DestinationError, "link", path, error) from error
+
+    def make_directory(self, path: bytes) -> None:
+        """Create a directory that only its owner may enter; its metadata comes last.
+
+        Raises:
+            DestinationError: It cannot be created.
+        """
+        directory, name = split_path(path)
+        try:
+            os.mkdir(name, 0o700, dir_fd=self._destination.open(directory))
+        except OSError as error:
+            full = self._destination.full_path(path)
+            raise os_failure(DestinationError, "create the directory", full, error) from error
+
+    def finish_directory(self, entry: Entry) -> Kept:
+        """Give a directory its metadata, once everything in it is written.
+
+        Raises:
+            DestinationError: It cannot be set.
+        """
+        try:
+            return apply_metadata(self._destination.open(entry.path), entry)
+        except OSError as error:
+            full = self._destination.full_path(entry.path)
+            raise os_failure(DestinationError, "set the metadata of", full, error) from error
+
+    def directory_xattrs(self, path: bytes) -> tuple[tuple[str, bytes], ...]:
+        """Read the extended attributes of a source directory.
+
+        Raises:
+            VanishedError: It is gone.
+            SourceError: They cannot be read.
+        """
+        try:
+            return read_xattrs(self._source.open(path))
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+
+    def remove(self, path: bytes, *, directory: bool) -> None:
+        """Remove one entry of the copy; a directory must be empty.
+
+        Raises:
+            DestinationError: It cannot be removed.
+        """
+        parent, name = split_path(path)
+        try:
+            descriptor = self._destination.open(parent)
+            if directory:
+                os.rmdir(name, dir_fd=descriptor)
+            else:
+                os.unlink(name, dir_fd=descriptor)
+        except OSError as error:
+            full = self._destination.full_path(path)
+            raise os_failure(DestinationError, "remove", full, error) from error
+
+    def _copy_file(self, entry: Entry) -> Copied:
+        directory, name = split_path(entry.path)
+        try:
+            reader = open_quietly(name, directory=self._source.open(directory))
+        except OSError as error:
+            raise self._unreadable(entry.path, error) from error
+        try:
+            if not stat.S_ISREG(os.fstat(reader).st_mode):
+                raise VanishedError(entry.path)
+            try:
+                writer = os.open(
+                    name, _WRITE_FLAGS, 0o600, dir_fd=self._destination.open(directory)
+                )
+            except OSError as error:
+                raise self._unwritable(entry.path, error) from error
+            try:
+                return self._fill(entry.path, reader, writer)
+            finally:
+                os.close(writer)
+        finally:
+            os.close(reader)
+
+    def _fill(self, path: bytes, reader: int, writer: int) -> Copied:
+        for attempt in range(1, _MOST_READS + 1):
+            before = entry_from_stat(path, os.fstat(reader))
+            digest, length = self._transfer(path, before, reader, writer)
+            after = entry_from_stat(path, os.fstat(reader))
+            settled = before.same_inode_state(after) and length == after.size
+            if settled or attempt == _MOST_READS:
+                break
+        try:
+            xattrs = read_xattrs(reader)
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+        # An unsettled file has the length that was read, not the one it had a moment later.
+        entry = replace(before, digest=digest, size=length, xattrs=xattrs)
+        try:
+            kept = apply_metadata(writer, entry)
+        except OSError as error:
+            raise self._unwritable(path, error) from error
+        return Copied(entry=entry, settled=settled, kept=kept)
+
+    def _transfer(self, path: bytes, entry: Entry, reader: int, writer: int) -> tuple[str, int]:
+        digest = hashlib.sha256()
+        view = memoryview(self._buffer)
+        position = 0
+        sparse = entry.allocated < entry.size
+        try:
+            ranges = list(data_ranges(reader, entry.size)) if sparse else [(0, -1)]
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+        try:
+            os.ftruncate(writer, 0)
+            for start, end in ranges:
+                hash_zeros(digest, start - position)
+                position = start
+                while end < 0 or position < end:
+                    wanted = len(view) if end < 0 else min(len(view), end - position)
+                    count = self._read(path, reader, view[:wanted], position)
+                    if not count:
+                        break
+                    digest.update(view[:count])
+                    write_all(writer, view[:count], position)
+                    position += count
+                    self._advance(count)
+            if sparse:
+                length = max(position, min(entry.size, os.fstat(reader).st_size))
+                hash_zeros(digest, length - position)
+                position = length
+                os.ftruncate(writer, position)
+        except OSError as error:
+            raise self._unwritable(path, error) from error
+        finally:
+            view.release()
+        return digest.hexdigest(), position
+
+    def _read(self, path: bytes, reader: int, view: memoryview, position: int) -> int:
+        try:
+            return os.preadv(reader, [view], position)
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+
+    def _copy_special(self, entry: Entry) -> Copied:
+        directory, name = split_path(entry.path)
+        try:
+            now = describe_special(entry.path, name, self._source.open(directory))
+        except OSError as error:
+            raise self._unreadable(entry.path, error) from error
+        if now.kind is not entry.kind:
+            raise VanishedError(entry.path)
+        try:
+            kept = make_special(now, name, self._destination.open(directory))
+        except OSError as error:
+            raise self._unwritable(entry.path, error) from error
+        return Copied(entry=now, kept=kept)
+
+    def _unreadable(self, path: bytes, error: OSError) -> Exception:
+        if error.errno in _GONE:
+            return VanishedError(path)
+        return os_failure(SourceError, "read", self._source.full_path(path), error)
+
+    def _unwritable(self, path: bytes, error: OSError) -> Exception:
+        return os_failure(DestinationError, "write", self._destination.full_path(path), error)

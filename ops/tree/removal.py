@@ -1,0 +1,49 @@
+"""Remove a tree of our own: at any depth, whatever its modes, never through a symbolic link."""
+
+import os
+import stat
+from pathlib import Path
+
+from ops.errors import OpsError, os_failure
+from ops.tree.directories import Directories, join_path, split_path
+
+
+def remove_tree(root: Path, *, error: type[OpsError]) -> None:
+    """Remove a directory with all it holds.
+
+    Directories that forbid their owner to look inside or to change them are opened up first.
+
+    Raises:
+        OpsError: Of the class given, naming what cannot be removed and the cause.
+    """
+    emptied: list[bytes] = []
+    try:
+        root.chmod(0o700)
+        with Directories(root) as tree:
+            pending = [b""]
+            while pending:
+                path = pending.pop()
+                emptied.append(path)
+                pending.extend(_remove_files(tree, path))
+            for path in reversed(emptied):
+                if path:
+                    directory, name = split_path(path)
+                    os.rmdir(name, dir_fd=tree.open(directory))
+        root.rmdir()
+    except OSError as failure:
+        raise os_failure(error, "remove", failure.filename or root, failure) from failure
+
+
+def _remove_files(tree: Directories, path: bytes) -> list[bytes]:
+    """Remove all but the directories from one directory, and return those."""
+    descriptor = tree.open(path)
+    below: list[bytes] = []
+    for name in os.listdir(descriptor):  # noqa: PTH208 - by descriptor, which pathlib lacks
+        status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode):
+            os.unlink(name, dir_fd=descriptor)
+            continue
+        if status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.chmod(name, 0o700, dir_fd=descriptor)
+        below.append(join_path(path, os.fsencode(name)))
+    return below
