@@ -1,0 +1,1 @@
+"""SQLite databases: open without harm, validate, pin, back up, compare page by page."""

@@ -1,0 +1,103 @@
+"""Copy a database at one instant, whoever writes meanwhile."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ops.errors import BusyError, DestinationError
+from ops.names import display
+from ops.sqlite.source import OpenDatabase, remove_database, sqlite_failure
+
+_STEP_PAGES = 1000
+_MOST_BUSY_STEPS = 40
+_BUSY_SLEEP_SECONDS = 0.25
+
+
+@contextmanager
+def pinned(database: OpenDatabase) -> Iterator[None]:
+    """Hold the database at this instant: every read in between sees one state.
+
+    A read transaction begins with its first read (https://www.sqlite.org/lang_transaction.html,
+    "deferred"), so one is made. In WAL mode writers go on undisturbed.
+
+    Raises:
+        OpsError: The database is locked or cannot be read.
+    """
+    try:
+        database.connection.execute("BEGIN")
+        database.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.Error as error:
+        raise sqlite_failure(database.file.path, error) from error
+    try:
+        yield
+    finally:
+        if database.connection.in_transaction:
+            database.connection.execute("ROLLBACK")
+
+
+def back_up(database: OpenDatabase, copy: Path, *, advance: Callable[[int, int], None]) -> None:
+    """Copy a pinned database with SQLite's online backup (https://www.sqlite.org/backup.html).
+
+    The pages come through the pinned connection, so the copy equals the pinned instant and the
+    backup never starts over. The copy carries the source's journal mode in its header; it is
+    not synced here.
+
+    Args:
+        database: The source, pinned by the caller.
+        copy: Where to write; nothing may be there. Removed again on failure, since a failed
+            backup leaves an empty file that passes `integrity_check`.
+        advance: Called with pages done and pages in all, after each step of 1,000 pages.
+
+    Raises:
+        BusyError: The source stayed locked.
+        OpsError: The source cannot be read.
+        DestinationError: The copy cannot be written.
+    """
+    busy_steps = 0
+
+    def watch(code: int, remaining: int, total: int) -> None:
+        # The backup itself retries a lock for ever; this is the one place to stop it.
+        nonlocal busy_steps
+        busy_steps = busy_steps + 1 if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} else 0
+        if busy_steps > _MOST_BUSY_STEPS:
+            raise BusyError(f"the database stayed locked: {display(database.file.path)}")
+        advance(total - remaining, total)
+
+    try:
+        _back_up(database.connection, copy, watch)
+    except sqlite3.Error as error:
+        remove_database(copy)
+        if _is_write_failure(error):
+            raise DestinationError(
+                f"cannot write {display(copy)}: {error}",
+                hint="free some space, or choose another file system",
+            ) from error
+        raise sqlite_failure(database.file.path, error) from error
+    except BaseException:
+        remove_database(copy)
+        raise
+
+
+def _back_up(
+    source: sqlite3.Connection, copy: Path, watch: Callable[[int, int, int], None]
+) -> None:
+    target = sqlite3.connect(copy, isolation_level=None)
+    try:
+        # The stage is private and thrown away on failure: no journal, and one sync at the end.
+        target.execute("PRAGMA journal_mode = OFF")
+        target.execute("PRAGMA synchronous = OFF")
+        target.execute("PRAGMA locking_mode = EXCLUSIVE")
+        source.backup(target, pages=_STEP_PAGES, progress=watch, sleep=_BUSY_SLEEP_SECONDS)
+    finally:
+        target.close()
+
+
+def _is_write_failure(error: sqlite3.Error) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0)
+    writes = {
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_TRUNCATE,
+    }
+    return code in writes or code & 0xFF in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN}

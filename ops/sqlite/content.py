@@ -1,0 +1,155 @@
+"""Ask a database what it holds and whether it is sound: facts, not judgements."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_MOST_MESSAGES = 100
+_CACHE_KIBIBYTES = 200 * 1024
+_MAP_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Integrity:
+    """What SQLite's own check said: its complaints, and what it could not look at and why."""
+
+    messages: tuple[str, ...]
+    unchecked: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenKey:
+    """A row that refers to none: its table, its rowid (None in tables without), the parent."""
+
+    table: str
+    rowid: int | None
+    parent: str
+
+
+def quote(name: str) -> str:
+    """Quote the name of a table or column for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def list_tables(connection: sqlite3.Connection) -> tuple[str, ...]:
+    """List the tables of a database, SQLite's own left out.
+
+    Raises:
+        sqlite3.Error: The schema cannot be read.
+    """
+    rows = connection.execute(
+        r"SELECT name FROM sqlite_schema"
+        r" WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name"
+    )
+    return tuple(name for (name,) in rows)
+
+
+def list_columns(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    """List the columns of a table; none when there is no such table.
+
+    Raises:
+        sqlite3.Error: The schema cannot be read.
+    """
+    rows = connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
+    return tuple(name for (name,) in rows)
+
+
+def check_integrity(connection: sqlite3.Connection, *, quick: bool = False) -> Integrity:
+    """Run `integrity_check`, or `quick_check`, which leaves indexes out.
+
+    An unknown function or collation (an application may bring its own) makes SQLite give up
+    before it has looked at anything. Then each table is checked by itself, with the quick check
+    where the full one is impossible, and the result names what went unchecked.
+    """
+    # A large cache and memory mapping halve the time (measured on 1.1 GB).
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
+    connection.execute(f"PRAGMA mmap_size = {_MAP_BYTES}")
+    pragma = "quick_check" if quick else "integrity_check"
+    try:
+        return Integrity(messages=_run_check(connection, pragma, None), unchecked=())
+    except sqlite3.OperationalError:
+        return _check_each_table(connection, pragma)
+
+
+def _check_each_table(connection: sqlite3.Connection, pragma: str) -> Integrity:
+    messages: list[str] = []
+    unchecked: list[str] = []
+    for table in list_tables(connection):
+        try:
+            messages += _run_check(connection, pragma, table)
+        except sqlite3.OperationalError as error:
+            try:
+                messages += _run_check(connection, "quick_check", table)
+                unchecked.append(f"indexes of {table}: {error}")
+            except sqlite3.OperationalError:
+                unchecked.append(f"{table}: {error}")
+    return Integrity(messages=tuple(messages), unchecked=tuple(unchecked))
+
+
+def _run_check(connection: sqlite3.Connection, pragma: str, table: str | None) -> tuple[str, ...]:
+    argument = _MOST_MESSAGES if table is None else quote(table)
+    try:
+        rows = connection.execute(f"PRAGMA {pragma}({argument})").fetchall()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:  # damage so deep that the check itself gives up
+        return (str(error),)
+    return tuple(str(message) for (message,) in rows if message != "ok")
+
+
+def broken_keys(connection: sqlite3.Connection) -> Iterator[BrokenKey]:
+    """Run `foreign_key_check`.
+
+    Raises:
+        sqlite3.Error: It cannot be run, for example because a key refers to columns that are
+            not unique ("foreign key mismatch").
+    """
+    for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+        yield BrokenKey(table=table, rowid=rowid, parent=parent)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedFile:
+    """A row that names a file: relative path in bytes, recorded SHA-256 in hex or empty.
+
+    `row` identifies it by its primary key, for example "id=17".
+    """
+
+    table: str
+    row: str
+    path: bytes
+    digest: str
+
+
+def named_files(
+    connection: sqlite3.Connection, table: str, column: str, digest_column: str
+) -> Iterator[NamedFile]:
+    """List the rows of a table that name a file; none when a version lacks the column.
+
+    Raises:
+        sqlite3.Error: The table cannot be read.
+    """
+    columns = list_columns(connection, table)
+    if column not in columns:
+        return
+    digest = quote(digest_column) if digest_column in columns else "NULL"
+    keys = _key_columns(connection, table)
+    selected = ", ".join(quote(name) for name in keys)
+    rows = connection.execute(
+        f"SELECT CAST({quote(column)} AS TEXT), {digest}, {selected} FROM {quote(table)}"  # noqa: S608 - names are quoted
+        f" WHERE {quote(column)} IS NOT NULL AND {quote(column)} <> '' ORDER BY {selected}"
+    )
+    for path, recorded, *values in rows:
+        yield NamedFile(
+            table=table,
+            row=" ".join(f"{name}={value}" for name, value in zip(keys, values, strict=True)),
+            path=path.encode("utf-8", "surrogateescape"),
+            digest=str(recorded or "").strip().lower(),
+        )
+
+
+def _key_columns(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    rows = connection.execute(
+        "SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,)
+    )
+    return tuple(name for (name,) in rows) or ("rowid",)
