@@ -1,0 +1,1 @@
+"""What is known about applications, as data: one TOML file each."""

@@ -1,0 +1,156 @@
+"""What the operator asked for: flags, configuration and environment, read once and typed."""
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ops.errors import UsageError
+from ops.profile import DEFAULT_PROFILE
+
+DEFAULTS: dict[str, str] = {
+    "source_db": "",
+    "source_attachments": "",
+    "profile": "",
+    "manage": "",
+    "instance_root": "",
+    "lock_timeout": "30",
+}
+"""Every key of the configuration section `ops`, declared so that variables can override it."""
+
+_MOST_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One resolved value and where it came from."""
+
+    name: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything the core may know of the world it runs in.
+
+    `source_db` and `source_attachments` are the flags, `configured_db` and
+    `configured_attachments` the same from the configuration; empty where not given. `manage` is
+    an argument list. `environment` is a copy of the process's.
+    """
+
+    source_db: str = ""
+    source_attachments: str = ""
+    configured_db: str = ""
+    configured_attachments: str = ""
+    profile: Setting
+    manage: tuple[str, ...] = ()
+    instance_root: str = ""
+    lock_timeout_seconds: float = 30.0
+    environment: Mapping[str, str]
+
+
+def read_settings(
+    config: Mapping[str, Any],
+    *,
+    source_db: str = "",
+    source_attachments: str = "",
+    profile: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Combine flags and the configuration section `ops` into settings.
+
+    Args:
+        config: The section as Invoke merged it from its files and variables.
+        source_db: The flag `--source-db`.
+        source_attachments: The flag `--source-attachments`.
+        profile: The flag `--profile`.
+        environment: The process's environment; read here, and nowhere else, when None.
+
+    Raises:
+        UsageError: A key is unknown, or a value is not of its kind.
+    """
+    unknown = sorted(set(config) - set(DEFAULTS))
+    if unknown:
+        raise UsageError(
+            f"the configuration has no key ops.{unknown[0]}",
+            hint=f"known are {', '.join(DEFAULTS)}",
+        )
+    chosen = Setting(name="profile", value=DEFAULT_PROFILE, origin="default")
+    if _text(config, "profile"):
+        chosen = Setting(name="profile", value=_text(config, "profile"), origin="configuration")
+    if profile:
+        chosen = Setting(name="profile", value=profile, origin="--profile")
+    return Settings(
+        source_db=source_db,
+        source_attachments=source_attachments,
+        configured_db=_text(config, "source_db"),
+        configured_attachments=_text(config, "source_attachments"),
+        profile=chosen,
+        manage=_arguments(config),
+        instance_root=_text(config, "instance_root"),
+        lock_timeout_seconds=_seconds(config, "lock_timeout"),
+        environment=dict(os.environ if environment is None else environment),
+    )
+
+
+def _text(config: Mapping[str, Any], key: str) -> str:
+    value = config.get(key, DEFAULTS[key])
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise UsageError(f"ops.{key} must be a string, not {value!r}")
+    return value
+
+
+def _arguments(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Read `ops.manage`: a list in a file, or one string split as a shell would."""
+    value = config.get("manage", "")
+    if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    if value is None:
+        return ()
+    if not isinstance(value, str):
+        raise UsageError(f"ops.manage must be a list of strings, not {value!r}")
+    try:
+        return tuple(shlex.split(value))
+    except ValueError as error:
+        raise UsageError(f"ops.manage is not a command: {error}: {value}") from error
+
+
+def _seconds(config: Mapping[str, Any], key: str) -> float:
+    value = config.get(key, DEFAULTS[key])
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"ops.{key} must be a number of seconds, not {value!r}") from error
+    if not 0 <= seconds <= _MOST_SECONDS:
+        raise UsageError(f"ops.{key} must lie between 0 and {_MOST_SECONDS:.0f} seconds")
+    return seconds
+
+
+def required_path(value: str, flag: str) -> Path:
+    """Turn the value of a required flag into an absolute path, symbolic links left as they are.
+
+    Raises:
+        UsageError: It was not given, or holds a NUL character.
+    """
+    if not value:
+        raise UsageError(f"{flag} is required", hint=f"name a path: {flag} PATH")
+    return absolute_path(value, flag)
+
+
+def absolute_path(value: str, origin: str) -> Path:
+    """Make a path absolute, with `~` expanded, without following symbolic links.
+
+    Raises:
+        UsageError: It holds a NUL character, or names a user that does not exist.
+    """
+    if "\0" in value:
+        raise UsageError(f"{origin} holds a NUL character")
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:
+        raise UsageError(f"{origin}: {error}: {value}") from error
