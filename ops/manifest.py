@@ -1,0 +1,162 @@
+"""The record of a copy: what every entry was, written as JSON Lines.
+
+The first line is the head (format, time, database), then comes one line for each entry in the
+order of the walk, and last a line with the number of entries and the SHA-256 of all that
+precedes it, so that a manifest that was cut short or edited is noticed. `docs/manifest.md`
+describes every field.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ops.model import Entry, Kind, PageDigests
+from ops.names import decode_name, encode_name
+
+FORMAT = "ciso-ops manifest"
+SCHEMA_VERSION = 1
+
+
+class ManifestError(ValueError):
+    """A document that is no manifest, or was damaged; the message says how."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What a manifest says besides its entries.
+
+    `captured` is the instant the copy shows (ISO 8601, UTC), `tool` the version that wrote it,
+    `profile` the name of the profile in force, `mode` the database file's permission bits.
+    """
+
+    captured: str
+    tool: str
+    profile: str
+    database: PageDigests
+    mode: int
+
+
+def encode_manifest(head: Head, entries: Iterable[Entry]) -> Iterator[bytes]:
+    """Yield the lines of a manifest, each with its line break."""
+    whole = hashlib.sha256()
+    database = head.database
+    first = {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "tool": head.tool,
+        "captured": head.captured,
+        "profile": head.profile,
+        "database": {
+            "size": database.size,
+            "sha256": database.digest,
+            "mode": f"{head.mode:04o}",
+            "page_size": database.page_size,
+            "page_digests": base64.b64encode(database.pages).decode("ascii"),
+        },
+    }
+    line = _line(first)
+    whole.update(line)
+    yield line
+    count = 0
+    for entry in entries:
+        line = _line(_entry_fields(entry))
+        whole.update(line)
+        yield line
+        count += 1
+    yield _line({"entries": count, "sha256": whole.hexdigest()})
+
+
+def _line(fields: dict[str, Any]) -> bytes:
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    # Lone surrogates (an attribute's name that is not UTF-8) become JSON's own escapes.
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _entry_fields(entry: Entry) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        **encode_name(entry.path),
+        "kind": entry.kind.value,
+        "mode": f"{entry.mode:04o}",
+        "uid": entry.uid,
+        "gid": entry.gid,
+        "mtime_ns": entry.modified_ns,
+    }
+    if entry.kind is Kind.FILE:
+        fields["size"] = entry.size
+        fields["sha256"] = entry.digest
+    if entry.kind is Kind.SYMLINK:
+        fields["target"] = encode_name(entry.target)
+    if entry.link:
+        fields["hard_link"] = encode_name(entry.link)
+    if entry.device:
+        fields["device"] = entry.device
+    if entry.xattrs:
+        fields["xattrs"] = {
+            name: base64.b64encode(value).decode("ascii") for name, value in entry.xattrs
+        }
+    return fields
+
+
+def decode_manifest(document: bytes) -> tuple[Head, tuple[Entry, ...]]:
+    """Read a manifest back.
+
+    Raises:
+        ManifestError: It is no manifest, is of a newer format, or was damaged.
+    """
+    *lines, last = document.splitlines(keepends=True) or [b""]
+    try:
+        closing = json.loads(last)
+        if not lines or not isinstance(closing, dict) or "entries" not in closing:
+            raise ManifestError("it is no manifest, or its end is missing")
+        head = _decode_head(json.loads(lines[0]))
+        if closing.get("sha256") != hashlib.sha256(b"".join(lines)).hexdigest():
+            raise ManifestError("it was changed after it was written")
+        entries = tuple(_decode_entry(json.loads(line)) for line in lines[1:])
+    except ManifestError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ManifestError(f"it is no manifest: {error}") from error
+    return head, entries
+
+
+def _decode_head(fields: dict[str, Any]) -> Head:
+    if fields.get("format") != FORMAT:
+        raise ManifestError("it is no manifest of this tool")
+    if fields["schema_version"] > SCHEMA_VERSION:
+        raise ManifestError("a newer version of this tool wrote it")
+    database = fields["database"]
+    return Head(
+        captured=fields["captured"],
+        tool=fields["tool"],
+        profile=fields["profile"],
+        mode=int(database["mode"], 8),
+        database=PageDigests(
+            size=database["size"],
+            digest=database["sha256"],
+            page_size=database["page_size"],
+            pages=base64.b64decode(database["page_digests"], validate=True),
+        ),
+    )
+
+
+def _decode_entry(fields: dict[str, Any]) -> Entry:
+    xattrs = fields.get("xattrs", {})
+    return Entry(
+        path=decode_name(fields),
+        kind=Kind(fields["kind"]),
+        mode=int(fields["mode"], 8),
+        uid=fields["uid"],
+        gid=fields["gid"],
+        modified_ns=fields["mtime_ns"],
+        size=fields.get("size", 0),
+        digest=fields.get("sha256", ""),
+        device=fields.get("device", 0),
+        target=decode_name(fields["target"]) if "target" in fields else b"",
+        link=decode_name(fields["hard_link"]) if "hard_link" in fields else b"",
+        xattrs=tuple(
+            (name, base64.b64decode(value, validate=True)) for name, value in xattrs.items()
+        ),
+    )
