@@ -1,0 +1,128 @@
+"""Compare an instance with its counterpart: its source as it is now, or the record of its copy."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ops.comparison import compare_databases, compare_trees
+from ops.errors import DamagedError, SourceError
+from ops.manifest import Head
+from ops.model import Entry, Finding, Instance, PageDigests, Severity
+from ops.sqlite.backup import back_up, pinned
+from ops.sqlite.pages import changed_pages, digest_pages, page_owners
+from ops.sqlite.source import OpenDatabase, Way, open_source
+from ops.survey import find_attachments
+from ops.tree.compare import read_tree
+
+
+def compare_with_manifest(
+    database: Path, head: Head, *, scratch: Path, timeout_seconds: float
+) -> Iterator[Finding]:
+    """Compare a database with the pages that a manifest recorded.
+
+    Args:
+        database: The database to verify; it may be in use.
+        head: What the manifest says of it.
+        scratch: A private directory with room for a copy of the database.
+        timeout_seconds: How long to wait for a lock.
+
+    Raises:
+        OpsError: The database cannot be read.
+        OSError: The same.
+    """
+    file, _ = _pages_file(database, scratch, timeout_seconds)
+    yield from _compare_modes(head.mode, database)
+    found = digest_pages(file, page_size=head.database.page_size)
+    yield from _compare_pages(head.database, found, file)
+
+
+def compare_with_source(
+    instance: Instance,
+    entries: Mapping[bytes, Entry],
+    source: Instance,
+    *,
+    scratch: Path,
+    timeout_seconds: float,
+    contents: bool,
+) -> Iterator[Finding]:
+    """Compare files and database with a source, which may be in use, as it is now.
+
+    Args:
+        instance: The instance to verify.
+        entries: What is in its attachments directory.
+        source: What it should equal.
+        scratch: A private directory with room for copies of both databases.
+        timeout_seconds: How long to wait for a lock.
+        contents: Read the files of the source too.
+
+    Raises:
+        SourceError: The source cannot be read.
+        OpsError: The database to verify cannot be read.
+        OSError: The same.
+    """
+    attachments = find_attachments(source.attachments)
+    tree = read_tree(attachments, error=SourceError, contents=contents)
+    yield from compare_trees({entry.path: entry for entry in tree}, entries)
+    expected = scratch / "expected"
+    with open_source(source.database, scratch=scratch, timeout_seconds=timeout_seconds) as database:
+        mode = database.file.entry.mode
+        _back_up(database, expected)
+    yield from _compare_modes(mode, instance.database)
+    file, original = _pages_file(instance.database, scratch, timeout_seconds)
+    if not original:
+        _blank_counters(expected)
+        _blank_counters(file)
+    pages = digest_pages(expected)
+    yield from _compare_pages(pages, digest_pages(file, page_size=pages.page_size), file)
+
+
+def _pages_file(database: Path, scratch: Path, timeout_seconds: float) -> tuple[Path, bool]:
+    """Return a file with the pages of a database, and whether it is the database itself.
+
+    A database at rest, or one too damaged to be opened, is read as it lies there. One in use is
+    backed up to the scratch directory, which sets the counters in its header anew.
+    """
+    copy = scratch / "found"
+    try:
+        with open_source(database, scratch=scratch, timeout_seconds=timeout_seconds) as opened:
+            if opened.way in {Way.LIVE, Way.COPY}:
+                _back_up(opened, copy)
+                return copy, False
+    except DamagedError:
+        return database, True
+    return database, True
+
+
+def _back_up(database: OpenDatabase, copy: Path) -> None:
+    with pinned(database):
+        back_up(database, copy, advance=lambda _done, _total: None)
+
+
+def _blank_counters(file: Path) -> None:
+    """Zero the header fields that count changes, which differ between equal databases.
+
+    They are the change counter, the schema cookie, and the version-valid-for number with the
+    number of the SQLite that wrote it (fileformat2, 1.3): a backup sets them anew.
+    """
+    with file.open("r+b") as database:
+        for start, end in ((24, 28), (40, 44), (92, 100)):
+            os.pwrite(database.fileno(), bytes(end - start), start)
+
+
+def _compare_modes(mode: int, database: Path) -> Iterator[Finding]:
+    found = stat.S_IMODE(database.stat().st_mode)
+    if found & ~mode:
+        yield Finding(
+            kind="changed",
+            severity=Severity.ERROR,
+            where="database: mode",
+            expected=f"{mode:04o}",
+            found=f"{found:04o}",
+        )
+
+
+def _compare_pages(expected: PageDigests, found: PageDigests, file: Path) -> Iterator[Finding]:
+    changed = frozenset(changed_pages(expected, found))
+    owners = page_owners(file, expected.page_size, changed) if changed else {}
+    yield from compare_databases(expected, found, owners)

@@ -1,0 +1,144 @@
+"""Look at a destination before anything is written there."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.errors import DestinationError, os_failure
+from ops.model import Instance
+from ops.names import display
+from ops.tree.scan import TreeMeter, TreeSize, scan_tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationSurvey:
+    """What stands at a destination: real paths, the old database's bytes and the old tree's size.
+
+    `database_bytes` is None and `size` is None where nothing is.
+    """
+
+    instance: Instance
+    database_bytes: int | None
+    size: TreeSize | None
+
+    @property
+    def occupied(self) -> bool:
+        """Whether anything is replaced."""
+        return self.database_bytes is not None or self.size is not None
+
+
+def survey_destination(destination: Instance) -> DestinationSurvey:
+    """Validate a destination: of the right kind, replaceable, in a place that can be written.
+
+    Raises:
+        DestinationError: It cannot be used; the message says which half and why.
+    """
+    database = _real_place(destination.database)
+    attachments = _real_place(destination.attachments)
+    old_bytes = _old_database(database)
+    old_size = _old_attachments(attachments)
+    for path in (database, attachments):
+        _require_writable(nearest_directory(path.parent))
+    return DestinationSurvey(
+        instance=Instance(database=database, attachments=attachments),
+        database_bytes=old_bytes,
+        size=old_size,
+    )
+
+
+def _real_place(path: Path) -> Path:
+    """Resolve the parent of a path, not the path itself: that is what gets replaced."""
+    if path.name in {"", ".", ".."}:
+        raise DestinationError(
+            f"not a name that can be written: {display(path)}", hint="name a file or a directory"
+        )
+    try:
+        return path.parent.resolve() / path.name
+    except OSError as error:
+        raise os_failure(DestinationError, "reach", path.parent, error) from error
+
+
+def _lstat(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise os_failure(DestinationError, "look at", path, error) from error
+
+
+def _old_database(path: Path) -> int | None:
+    status = _lstat(path)
+    if status is None:
+        return None
+    _refuse_symlink(path, status)
+    if stat.S_ISDIR(status.st_mode):
+        raise DestinationError(
+            f"the destination of the database is a directory: {display(path)}",
+            hint=f"name a file, for example {display(path / 'ciso-assistant.sqlite3')}",
+        )
+    if not stat.S_ISREG(status.st_mode):
+        raise DestinationError(
+            f"the destination of the database is not a regular file: {display(path)}"
+        )
+    return status.st_size
+
+
+def _old_attachments(path: Path) -> TreeSize | None:
+    status = _lstat(path)
+    if status is None:
+        return None
+    _refuse_symlink(path, status)
+    if not stat.S_ISDIR(status.st_mode):
+        raise DestinationError(
+            f"the destination of the attachments is not a directory: {display(path)}",
+            hint="name a directory; it is created when it does not exist",
+        )
+    if os.path.ismount(path) or path == Path.home():
+        raise DestinationError(
+            f"this directory cannot be replaced as a whole: {display(path)}",
+            hint=f"name a directory inside it, for example {display(path / 'attachments')}",
+        )
+    meter = TreeMeter()
+    for entry in scan_tree(path, error=DestinationError):
+        meter.add(entry)
+    return meter.size
+
+
+def _refuse_symlink(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise DestinationError(
+            f"the destination is a symbolic link: {display(path)} -> {display(path.readlink())}",
+            hint="name the place it points to, or remove the link",
+        )
+
+
+def nearest_directory(path: Path) -> Path:
+    """Return the path itself or the closest of its parents that exists.
+
+    Raises:
+        DestinationError: That one is no directory.
+    """
+    while (status := _lstat(path)) is None and path != path.parent:
+        path = path.parent
+    if status is not None and not stat.S_ISDIR(status.st_mode):
+        raise DestinationError(
+            f"a file stands where a directory must be: {display(path)}",
+            hint="remove it, or choose another destination",
+        )
+    return path
+
+
+def _require_writable(directory: Path) -> None:
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise DestinationError(
+            f"the destination is on a read-only file system: {display(directory)}",
+            hint="choose another place, or mount it for writing",
+        )
+    effective = os.access in os.supports_effective_ids
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=effective):
+        raise DestinationError(
+            f"cannot write in {display(directory)}: Permission denied",
+            hint="run as its owner or as root, or choose another place",
+        )

@@ -1,0 +1,149 @@
+"""Look at an instance: its database, its files, and how they go together."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.checks import check_database
+from ops.comparison import compare_trees
+from ops.errors import DestinationError, OpsError
+from ops.model import Entry, Finding, Instance, Kind, Progress, ReportProgress, Severity
+from ops.names import display
+from ops.profile import Profile
+from ops.references import ReferenceCounts, check_references, read_references
+from ops.report import CheckCounts
+from ops.sqlite.content import NamedFile, list_tables
+from ops.sqlite.source import Way, connect
+from ops.tree.compare import read_tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseFacts:
+    """What was learnt of a database: findings, rows that name files, pages where asked for."""
+
+    findings: tuple[Finding, ...]
+    named: tuple[NamedFile, ...]
+    tables: int
+    way: Way | None
+
+
+def check_pair(
+    stage: Instance,
+    *,
+    profile: Profile,
+    expected: Mapping[bytes, Entry],
+    progress: ReportProgress,
+) -> tuple[CheckCounts, tuple[Finding, ...]]:
+    """Check a private copy, which nobody else has open, by reading all of it again.
+
+    Args:
+        stage: The copy.
+        profile: What the application's rows mean.
+        expected: What was read from the source, by path.
+        progress: Called as the work goes on.
+
+    Returns:
+        What was looked at, and everything wrong; symbolic links are not judged again.
+
+    Raises:
+        DestinationError: The copy cannot be read.
+    """
+    entries = read_entries(
+        stage.attachments, expected.values(), DestinationError, progress, contents=True
+    )
+    progress(Progress(step="check database"))
+    try:
+        connection = connect(stage.database, "mode=ro&immutable=1", 0)
+    except sqlite3.Error as error:
+        return CheckCounts(), (unreadable(str(error)),)
+    try:
+        database = judge_database(connection, profile, quick=False)
+    finally:
+        connection.close()
+    found, references = check_references(database.named, entries)
+    return (
+        count_checks(database, entries, references),
+        (*database.findings, *found, *compare_trees(expected, entries)),
+    )
+
+
+def unreadable(message: str) -> Finding:
+    """Return the finding for a database that SQLite cannot make sense of."""
+    return Finding(
+        kind="integrity",
+        severity=Severity.ERROR,
+        where="database",
+        expected="a sound SQLite database",
+        found=display(message),
+    )
+
+
+def judge_database(
+    connection: sqlite3.Connection, profile: Profile, *, quick: bool, way: Way | None = None
+) -> DatabaseFacts:
+    """Judge an open database, and list its rows that name files.
+
+    Args:
+        connection: To a database that does not change meanwhile.
+        profile: What the application's rows mean.
+        quick: Leave the indexes out.
+        way: How it was opened, for the report.
+    """
+    findings = tuple(check_database(connection, profile, quick=quick))
+    try:
+        named = read_references(connection, profile)
+        tables = len(list_tables(connection))
+    except sqlite3.DatabaseError as error:
+        findings = (*findings, unreadable(f"rows that name files: {error}"))
+        named, tables = (), 0
+    return DatabaseFacts(findings=findings, named=named, tables=tables, way=way)
+
+
+def read_entries(
+    root: Path,
+    expected: Iterable[Entry],
+    error: type[OpsError],
+    progress: ReportProgress,
+    *,
+    contents: bool,
+) -> dict[bytes, Entry]:
+    """Read a tree into memory, telling progress against what is expected to be there."""
+    sizes = [entry.size for entry in expected]
+    bytes_total, files_total = sum(sizes), len(sizes)
+    bytes_read = 0
+    entries: dict[bytes, Entry] = {}
+
+    def advance(count: int) -> None:
+        nonlocal bytes_read
+        bytes_read += count
+        progress(
+            Progress(
+                step="re-read attachments",
+                bytes_done=bytes_read,
+                bytes_total=bytes_total,
+                files_done=len(entries),
+                files_total=files_total,
+            )
+        )
+
+    for entry in read_tree(root, error=error, contents=contents, advance=advance):
+        entries[entry.path] = entry
+    return entries
+
+
+def count_checks(
+    database: DatabaseFacts, entries: Mapping[bytes, Entry], references: ReferenceCounts
+) -> CheckCounts:
+    """Add up what was looked at."""
+    files = [entry for entry in entries.values() if entry.kind is Kind.FILE]
+    return CheckCounts(
+        tables=database.tables,
+        files=len(files),
+        bytes_read=sum(entry.size for entry in files if entry.digest),
+        referenced=references.referenced,
+        digests_right=references.digests_right,
+        digests_wrong=references.digests_wrong,
+        missing=references.missing,
+        orphans=references.orphans,
+    )

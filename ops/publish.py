@@ -1,0 +1,155 @@
+"""Make a finished copy visible at its destination, replacing what was there."""
+
+import ctypes
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+from ops.errors import BusyError, DestinationError, os_failure
+from ops.model import Instance
+from ops.names import display
+from ops.sqlite.header import MAGIC, SIDECARS, sidecar
+from ops.workspace import Workspace
+
+_MERGE_TIMEOUT_SECONDS = 2.0
+
+
+def sync_workspace(space: Workspace) -> None:
+    """Flush everything written in a workspace to the disk: one call for each file system.
+
+    Raises:
+        DestinationError: The disk did not take it.
+    """
+    for directory in dict.fromkeys((space.database, space.attachments)):
+        try:
+            sync_file_system(directory)
+        except OSError as error:
+            raise os_failure(DestinationError, "write to the disk of", directory, error) from error
+
+
+def sync_file_system(directory: Path) -> None:
+    """Flush the file system that holds a directory (syncfs(2); sync(2) where there is none).
+
+    Raises:
+        OSError: Writing failed since the directory was opened here (Linux 5.8 and newer).
+    """
+    library = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if not hasattr(library, "syncfs"):
+            os.sync()
+        elif library.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish(space: Workspace, destination: Instance) -> None:
+    """Put the staged pair in place of the old one; the old one comes back on any error.
+
+    A WAL or journal of the old database is merged into it first: left behind, SQLite would
+    replay it onto the new database. The old pair is moved into the workspace, which its owner
+    removes.
+
+    Raises:
+        BusyError: The old database is in use.
+        DestinationError: Something could not be moved.
+    """
+    merge_sidecars(destination.database)
+    undo: list[tuple[Path, Path]] = []
+    moves = [
+        (destination.database, space.old.database),
+        *(
+            (sidecar(destination.database, suffix), sidecar(space.old.database, suffix))
+            for suffix in SIDECARS
+        ),
+        (space.stage.database, destination.database),
+        (destination.attachments, space.old.attachments),
+        (space.stage.attachments, destination.attachments),
+    ]
+    try:
+        for source, target in moves:
+            if os.path.lexists(source):
+                _move(source, target)
+                undo.append((target, source))
+        for parent in dict.fromkeys((destination.database.parent, destination.attachments.parent)):
+            _sync_directory(parent)
+    except BaseException:
+        for source, target in reversed(undo):
+            _move(source, target)
+        raise
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        mode = source.lstat().st_mode
+        # Moving a directory rewrites its "..", which takes the right to write it.
+        locked = stat.S_ISDIR(mode) and not os.access(source, os.W_OK)
+        if locked:
+            source.chmod(stat.S_IMODE(mode) | 0o700)
+        source.rename(target)
+        if locked:
+            target.chmod(stat.S_IMODE(mode))
+    except OSError as error:
+        action = f"move {display(source)} to"
+        raise os_failure(DestinationError, action, target, error) from error
+
+
+def _sync_directory(directory: Path) -> None:
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise os_failure(DestinationError, "write to the disk of", directory, error) from error
+
+
+def merge_sidecars(database: Path) -> None:
+    """Bring an old database and what waits in its WAL or journal into one file.
+
+    Leaving WAL mode fails while any other process has the database open, so this also tells
+    whether it is in use. What is no database is left as it is.
+
+    Raises:
+        BusyError: It is in use.
+        DestinationError: It cannot be merged.
+    """
+    present = [suffix for suffix in SIDECARS if sidecar(database, suffix).exists()]
+    if not present or not _is_database(database):
+        return
+    try:
+        connection = sqlite3.connect(database, isolation_level=None, timeout=_MERGE_TIMEOUT_SECONDS)
+        try:
+            mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+            connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+            if mode == "wal":
+                connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            raise BusyError(
+                f"the destination is in use by another process: {display(database)}",
+                hint="stop the application that has it open, then try again",
+            ) from error
+        raise DestinationError(
+            f"cannot merge the WAL of the old database {display(database)}: {error}",
+            hint="move the old database away by hand, together with its -wal and -shm",
+        ) from error
+    except sqlite3.DatabaseError:
+        return  # too damaged to be opened: it is replaced, sidecars and all
+
+
+def _is_database(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise os_failure(DestinationError, "read the old database", path, error) from error

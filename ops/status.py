@@ -1,0 +1,217 @@
+"""Look at everything a run would depend on, without running."""
+
+import fcntl
+import os
+import platform
+import sqlite3
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops import __version__
+from ops.destination import nearest_directory
+from ops.errors import OpsError
+from ops.profile import Profile, load_profile
+from ops.settings import Setting, Settings
+from ops.source import Location, locate_source
+from ops.survey import SourceSurvey, survey_source
+
+_FICLONE = 0x40049409
+"""Share a file's blocks (ioctl_ficlone(2)); the number is that of Linux on all but MIPS."""
+
+_MOUNTS = Path("/proc/self/mountinfo")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A file system: where it was looked at, its type, room in bytes and inodes, abilities.
+
+    An ability is None where finding out would write, or the platform cannot tell.
+    """
+
+    path: Path
+    kind: str
+    bytes_free: int
+    bytes_total: int
+    inodes_free: int | None
+    read_only: bool
+    xattrs: bool | None
+    reflinks: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What was found; `problem` instead of a location or a survey when there is none."""
+
+    settings: tuple[Setting, ...]
+    versions: tuple[Setting, ...]
+    location: Location | None
+    survey: SourceSurvey | None
+    problem: OpsError | None
+    places: tuple[Place, ...]
+
+
+def examine(settings: Settings, destinations: tuple[Path, ...]) -> Status:
+    """Look at the source that would be used, and at the file systems of source and destination.
+
+    A source that cannot be used is part of the answer, not a failure.
+
+    Raises:
+        UsageError: The profile cannot be read.
+    """
+    profile = load_profile(settings.profile.value)
+    location, survey, problem = _look_at_source(settings, profile)
+    places: dict[Path, Place] = {}
+    if survey is not None:
+        for path in (survey.instance.database.parent, survey.instance.attachments):
+            places[path] = look_at_place(path, write=False)
+    for path in destinations:
+        directory = nearest_directory(path.parent)
+        places[directory] = look_at_place(directory, write=True)
+    return Status(
+        settings=resolved_settings(settings, profile),
+        versions=versions(),
+        location=location,
+        survey=survey,
+        problem=problem,
+        places=tuple(places.values()),
+    )
+
+
+def _look_at_source(
+    settings: Settings, profile: Profile
+) -> tuple[Location | None, SourceSurvey | None, OpsError | None]:
+    try:
+        location = locate_source(settings, profile)
+    except OpsError as error:
+        return None, None, error
+    try:
+        survey = survey_source(
+            location.instance,
+            profile,
+            lock_timeout_seconds=settings.lock_timeout_seconds,
+            progress=lambda _progress: None,
+        )
+    except OpsError as error:
+        return location, None, error
+    return location, survey, None
+
+
+def resolved_settings(settings: Settings, profile: Profile) -> tuple[Setting, ...]:
+    """List every setting with its value and origin; values that were not given are empty."""
+    environment = settings.environment
+    rows = [
+        settings.profile,
+        Setting(name="source database", value=settings.source_db, origin="--source-db"),
+        Setting(
+            name="source attachments",
+            value=settings.source_attachments,
+            origin="--source-attachments",
+        ),
+        Setting(name="source database", value=settings.configured_db, origin="ops.source_db"),
+        Setting(
+            name="source attachments",
+            value=settings.configured_attachments,
+            origin="ops.source_attachments",
+        ),
+    ]
+    variables = [profile.database_variable, profile.attachments_variable]
+    variables += [elsewhere.variable for elsewhere in profile.elsewhere]
+    rows += [
+        Setting(name=variable, value=environment.get(variable, ""), origin="environment")
+        for variable in variables
+        if variable
+    ]
+    rows += [
+        Setting(name="manage", value=" ".join(settings.manage), origin="ops.manage"),
+        Setting(name="instance root", value=settings.instance_root, origin="ops.instance_root"),
+        Setting(
+            name="lock timeout",
+            value=f"{settings.lock_timeout_seconds:g} s",
+            origin="ops.lock_timeout",
+        ),
+    ]
+    return tuple(rows)
+
+
+def versions() -> tuple[Setting, ...]:
+    """List the versions that a report of a problem should name."""
+    return (
+        Setting(name="ciso-ops", value=__version__, origin=str(Path(__file__).parent)),
+        Setting(name="Python", value=platform.python_version(), origin=sys.executable),
+        Setting(name="SQLite", value=sqlite3.sqlite_version, origin="Python's sqlite3"),
+        Setting(name="system", value=f"{platform.system()} {platform.release()}", origin="uname"),
+    )
+
+
+def look_at_place(directory: Path, *, write: bool) -> Place:
+    """Look at the file system of a directory.
+
+    Args:
+        directory: One that exists.
+        write: Whether reflinks may be tried out, with files that never get a name (O_TMPFILE).
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
+    status = os.statvfs(directory)
+    return Place(
+        path=directory,
+        kind=file_system_kind(directory),
+        bytes_free=status.f_bavail * status.f_frsize,
+        bytes_total=status.f_blocks * status.f_frsize,
+        inodes_free=status.f_favail if status.f_files else None,
+        read_only=bool(status.f_flag & os.ST_RDONLY),
+        xattrs=_has_xattrs(directory),
+        reflinks=_has_reflinks(directory) if write else None,
+    )
+
+
+def file_system_kind(directory: Path) -> str:
+    """Return the type of a directory's file system, such as "ext4"; "unknown" off Linux."""
+    if not _MOUNTS.exists():
+        return "unknown"
+    device = directory.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    best, kind = -1, "unknown"
+    for line in _MOUNTS.read_text("utf-8", "surrogateescape").splitlines():
+        # proc(5): … major:minor root mount-point options… - type source options
+        before, _, after = line.partition(" - ")
+        fields = before.split()
+        point = Path(fields[4].encode().decode("unicode_escape"))
+        inside = point == directory or point in directory.parents
+        if inside and len(fields[4]) > best and (fields[2] == number or fields[2].startswith("0:")):
+            best, kind = len(fields[4]), after.split()[0]
+    return kind
+
+
+def _has_xattrs(directory: Path) -> bool | None:
+    if not hasattr(os, "listxattr"):
+        return None
+    try:
+        os.listxattr(directory)
+    except OSError:
+        return False
+    return True
+
+
+def _has_reflinks(directory: Path) -> bool | None:
+    if not hasattr(os, "O_TMPFILE"):
+        return None
+    flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
+    try:
+        source = os.open(directory, flags, 0o600)
+    except OSError:
+        return None
+    try:
+        os.write(source, bytes(4096))
+        copy = os.open(directory, flags, 0o600)
+        try:
+            fcntl.ioctl(copy, _FICLONE, source)
+        except OSError:
+            return False
+        finally:
+            os.close(copy)
+    finally:
+        os.close(source)
+    return True

@@ -1,0 +1,176 @@
+"""Look at a source before anything is written anywhere."""
+
+import os
+import shutil
+import sqlite3
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.checks import check_links, missing_tables
+from ops.errors import DestinationError, SourceError, os_failure
+from ops.model import Entry, Finding, Instance, Kind, Progress, ReportProgress, Severity
+from ops.names import display
+from ops.profile import Profile
+from ops.sqlite.content import check_integrity, list_tables
+from ops.sqlite.header import DatabaseFile
+from ops.sqlite.source import OpenDatabase, Way, open_source, sqlite_failure
+from ops.tree.scan import TreeMeter, TreeSize, scan_tree
+
+_DEVICES = frozenset({Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSurvey:
+    """What a source looks like: real paths, the database file, totals, what is odd about it."""
+
+    instance: Instance
+    database: DatabaseFile
+    way: Way
+    tables: int
+    size: TreeSize
+    findings: tuple[Finding, ...]
+
+
+def survey_source(
+    instance: Instance, profile: Profile, *, lock_timeout_seconds: float, progress: ReportProgress
+) -> SourceSurvey:
+    """Validate a source: both halves are there, of the right kind, readable and sound.
+
+    Raises:
+        SourceError: It cannot be used; the message says which half and why.
+        BusyError: The database stayed locked.
+    """
+    attachments = find_attachments(instance.attachments)
+    with scratch_directory() as scratch:
+        progress(Progress(step="check source database"))
+        with open_source(
+            instance.database, scratch=scratch, timeout_seconds=lock_timeout_seconds
+        ) as database:
+            try:
+                findings = _survey_database(database, instance.database, profile)
+                tables = len(list_tables(database.connection))
+            except sqlite3.Error as error:
+                raise sqlite_failure(instance.database, error) from error
+            file, way = database.file, database.way
+    refuse_inside(file.path, attachments)
+    meter = TreeMeter()
+    links: list[Entry] = []
+    for entry in scan_tree(attachments, error=SourceError):
+        _refuse_device(entry, attachments)
+        meter.add(entry)
+        if entry.kind is Kind.SYMLINK:
+            links.append(entry)
+        progress(
+            Progress(
+                step="look at source attachments",
+                files_done=meter.size.files,
+                bytes_done=meter.size.bytes,
+            )
+        )
+    return SourceSurvey(
+        instance=Instance(database=file.path, attachments=attachments),
+        database=file,
+        way=way,
+        tables=tables,
+        size=meter.size,
+        findings=(*findings, *check_links(links)),
+    )
+
+
+@contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """Make a private directory for temporary files, and remove it afterwards.
+
+    Raises:
+        DestinationError: There is no place for one.
+    """
+    try:
+        path = Path(tempfile.mkdtemp(prefix="ciso-ops-"))
+    except OSError as error:
+        raise os_failure(
+            DestinationError, "create a scratch directory in", tempfile.gettempdir(), error
+        ) from error
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def find_attachments(path: Path) -> Path:
+    """Return the real path of an attachments directory.
+
+    Raises:
+        SourceError: It is missing, is no directory, or cannot be read.
+    """
+    try:
+        real = path.resolve(strict=True)
+        mode = real.stat().st_mode
+    except FileNotFoundError as error:
+        raise SourceError(
+            f"attachments not found: {display(path)}",
+            hint="check the path; `inv status` shows where it comes from",
+        ) from error
+    except OSError as error:
+        raise os_failure(SourceError, "reach the attachments", path, error) from error
+    if not stat.S_ISDIR(mode):
+        raise SourceError(
+            f"the attachments are not a directory: {display(path)}",
+            hint="name the directory that holds the uploaded files",
+        )
+    return real
+
+
+def refuse_inside(database: Path, attachments: Path) -> None:
+    """Refuse a database that lies inside the attachments directory.
+
+    Raises:
+        SourceError: It does. Copying it as a file would disturb the locks that guard it.
+    """
+    if attachments in database.parents:
+        raise SourceError(
+            f"the database lies inside the attachments: {display(database)}",
+            hint="move the database out of the attachments directory",
+        )
+
+
+def _survey_database(database: OpenDatabase, path: Path, profile: Profile) -> tuple[Finding, ...]:
+    if not list_tables(database.connection):
+        raise SourceError(
+            f"the database has no tables: {display(path)}",
+            hint="it was created but never used; name the application's own database",
+        )
+    integrity = check_integrity(database.connection)
+    if integrity.messages:
+        raise SourceError(
+            f"the database is corrupt: {display(path)}: {display(integrity.messages[0])}"
+            + (f" (and {len(integrity.messages) - 1} more)" if integrity.messages[1:] else ""),
+            hint="restore another copy, or try `sqlite3 DATABASE .recover`",
+        )
+    missing = missing_tables(database.connection, profile)
+    if missing:
+        raise SourceError(
+            f"this is not a {profile.title} database: {display(path)} has no table {missing[0]}",
+            hint="name another database, another --profile, or --profile none to copy it anyway",
+        )
+    return tuple(
+        Finding(
+            kind="unchecked",
+            severity=Severity.WARNING,
+            where="source database",
+            expected="checked",
+            found=display(unchecked),
+        )
+        for unchecked in integrity.unchecked
+    )
+
+
+def _refuse_device(entry: Entry, root: Path) -> None:
+    if entry.kind in _DEVICES and os.geteuid() != 0:
+        raise SourceError(
+            f"cannot copy a device as this user: {display(root)}/{display(entry.path)}",
+            hint="remove it from the attachments, or run as root",
+        )

@@ -1,0 +1,163 @@
+"""Check an instance by itself, and against its source or the record of its copy."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.checks import check_links
+from ops.comparison import compare_trees
+from ops.counterpart import compare_with_manifest, compare_with_source
+from ops.errors import DamagedError, DestinationError, SourceError, UsageError, os_failure
+from ops.inspection import DatabaseFacts, count_checks, judge_database, read_entries, unreadable
+from ops.manifest import Head, ManifestError, decode_manifest
+from ops.model import Entry, Finding, Instance, Progress, ReportProgress
+from ops.names import display
+from ops.profile import Profile
+from ops.references import check_references, normal_path
+from ops.report import CheckCounts
+from ops.sqlite.backup import pinned
+from ops.sqlite.content import NamedFile
+from ops.sqlite.source import open_source
+from ops.survey import find_attachments, scratch_directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyRequest:
+    """What to verify, against what, and how thoroughly.
+
+    At most one of `source` and `manifest` is given. `quick` leaves out the contents of files
+    and the indexes of the database.
+    """
+
+    instance: Instance
+    profile: Profile
+    source: Instance | None = None
+    manifest: Path | None = None
+    quick: bool = False
+    lock_timeout_seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What was found and what was looked at; how the database was read."""
+
+    findings: tuple[Finding, ...]
+    counts: CheckCounts
+    way: str
+
+
+def verify(request: VerifyRequest, *, progress: ReportProgress) -> Verification:
+    """Verify an instance that may be in use, leaving nothing beside it.
+
+    Raises:
+        DestinationError: Half of it is missing or cannot be read.
+        SourceError: The source to compare with cannot be used.
+        UsageError: The manifest cannot be used.
+        BusyError: A database stayed locked.
+    """
+    manifest = _read_manifest(request.manifest) if request.manifest else None
+    try:
+        attachments = find_attachments(request.instance.attachments)
+    except SourceError as error:
+        raise DestinationError(error.message, hint=error.hint) from error
+    with scratch_directory() as scratch:
+        database = _examine(request, scratch, progress)
+        entries = read_entries(
+            attachments, (), DestinationError, progress, contents=not request.quick
+        )
+        found, references = check_references(database.named, entries)
+        if references.missing:
+            still_there = _still_there(request, scratch, database.named, entries, progress)
+            found, references = check_references(still_there, entries)
+        findings = (
+            *database.findings,
+            *found,
+            *check_links(entries.values()),
+            *_compare(request, manifest, entries, scratch, progress),
+        )
+    return Verification(
+        findings=findings,
+        counts=count_checks(database, entries, references),
+        way=database.way or "not readable",
+    )
+
+
+def _compare(
+    request: VerifyRequest,
+    manifest: tuple[Head, tuple[Entry, ...]] | None,
+    entries: Mapping[bytes, Entry],
+    scratch: Path,
+    progress: ReportProgress,
+) -> Iterator[Finding]:
+    """Compare with the manifest or the source, where one was given."""
+    timeout_seconds = request.lock_timeout_seconds
+    database = request.instance.database
+    try:
+        if manifest is not None:
+            progress(Progress(step="compare with the manifest"))
+            head, listed = manifest
+            yield from compare_trees({entry.path: entry for entry in listed}, entries)
+            yield from compare_with_manifest(
+                database, head, scratch=scratch, timeout_seconds=timeout_seconds
+            )
+        if request.source is not None:
+            progress(Progress(step="compare with the source"))
+            yield from compare_with_source(
+                request.instance,
+                entries,
+                request.source,
+                scratch=scratch,
+                timeout_seconds=timeout_seconds,
+                contents=not request.quick,
+            )
+    except OSError as error:
+        raise os_failure(DestinationError, "compare", error.filename or database, error) from error
+
+
+def _examine(request: VerifyRequest, scratch: Path, progress: ReportProgress) -> DatabaseFacts:
+    """Judge the database; damage is a finding, a database that cannot be reached is not."""
+    progress(Progress(step="check database"))
+    try:
+        with (
+            open_source(
+                request.instance.database,
+                scratch=scratch,
+                timeout_seconds=request.lock_timeout_seconds,
+            ) as database,
+            pinned(database),
+        ):
+            return judge_database(
+                database.connection, request.profile, quick=request.quick, way=database.way
+            )
+    except DamagedError as error:
+        return DatabaseFacts(findings=(unreadable(error.message),), named=(), tables=0, way=None)
+    except SourceError as error:
+        raise DestinationError(error.message, hint=error.hint) from error
+
+
+def _still_there(
+    request: VerifyRequest,
+    scratch: Path,
+    named: tuple[NamedFile, ...],
+    entries: Mapping[bytes, Entry],
+    progress: ReportProgress,
+) -> tuple[NamedFile, ...]:
+    """Leave out rows whose file is missing because a live instance has deleted both since."""
+    now = {(row.table, row.row, row.path) for row in _examine(request, scratch, progress).named}
+    return tuple(
+        row
+        for row in named
+        if (normal_path(row.path) or b"") in entries or (row.table, row.row, row.path) in now
+    )
+
+
+def _read_manifest(path: Path) -> tuple[Head, tuple[Entry, ...]]:
+    try:
+        return decode_manifest(path.read_bytes())
+    except ManifestError as error:
+        raise UsageError(
+            f"cannot use the manifest {display(path)}: {error}",
+            hint="name the file that `inv clone --manifest` wrote",
+        ) from error
+    except OSError as error:
+        raise os_failure(UsageError, "read the manifest", path, error) from error
