@@ -1,0 +1,80 @@
+"""The collection of tasks, and the program around it that the installed command runs."""
+
+import sys
+from types import TracebackType
+from typing import NoReturn
+
+from invoke.collection import Collection
+from invoke.config import Config
+from invoke.exceptions import AmbiguousEnvVar, UncastableEnvVar
+from invoke.program import Program
+
+from ops import __version__
+from ops.cli import tasks
+from ops.cli.console import print_failure
+from ops.errors import OpsError, UsageError
+from ops.settings import DEFAULTS
+
+namespace = Collection(tasks.clone, tasks.verify, tasks.status, tasks.demo)
+namespace.configure({"ops": dict(DEFAULTS)})
+
+
+def configuration_failure(error: BaseException) -> OpsError | None:
+    """Explain an exception that Invoke raised over its configuration; None if it is another."""
+    hint = "Invoke reads /etc/invoke.yaml, ~/.invoke.yaml, invoke.yaml here and INVOKE_… variables"
+    kind = type(error)
+    if kind.__module__.startswith(("yaml", "invoke.vendor.yaml")):
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        name = getattr(mark, "name", "a configuration file")
+        problem = getattr(error, "problem", None) or str(error)
+        return UsageError(f"broken configuration: {name}{where}: {problem}", hint=hint)
+    if kind.__name__ == "AmbiguousMergeError":
+        return UsageError(f"broken configuration: {error}", hint=f"ops is a section; {hint}")
+    if isinstance(error, AmbiguousEnvVar | UncastableEnvVar):
+        return UsageError(f"broken configuration: {error}", hint=hint)
+    return None
+
+
+def explain_broken_configuration() -> None:
+    """Have `inv` tell a broken configuration in one line, with exit code 2, from now on."""
+    usual = sys.excepthook
+
+    def explain(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        failure = configuration_failure(error)
+        if failure is None:
+            usual(kind, error, traceback)
+            return
+        _stop(failure)
+
+    sys.excepthook = explain
+
+
+def _stop(failure: OpsError) -> NoReturn:
+    print_failure(failure)
+    raise SystemExit(failure.exit_code)
+
+
+class OpsProgram(Program):
+    """Invoke's program with our tasks built in, and a word for a broken configuration."""
+
+    def run(self, argv: list[str] | None = None, exit: bool = True) -> None:  # noqa: A002 - Invoke's name
+        """Run as `Program.run` does."""
+        try:
+            super().run(argv, exit=exit)
+        except Exception as error:
+            failure = configuration_failure(error)
+            if failure is None:
+                raise
+            _stop(failure)
+
+
+program = OpsProgram(
+    name="ciso-ops",
+    binary="ciso-ops",
+    namespace=namespace,
+    version=__version__,
+    config_class=Config,
+)

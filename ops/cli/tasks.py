@@ -1,0 +1,212 @@
+"""The tasks: settings in, one use case, one report out."""
+
+import time
+from datetime import UTC, datetime
+
+from invoke.context import Context
+
+from ops.cli.console import confirm, messages, print_lines, require_terminal
+from ops.cli.decorator import Result, task
+from ops.errors import UsageError, VerificationError
+from ops.model import Clock, Instance
+from ops.profile import load_profile
+from ops.settings import absolute_path, read_settings, required_path
+
+CLOCK = Clock(now=lambda: datetime.now(UTC), seconds=time.monotonic)
+
+_SOURCE = {
+    "source_db": "Database to read; default: where the instance is found (see `inv status`).",
+    "source_attachments": "Attachments directory to read; goes with --source-db.",
+}
+_PROFILE = {
+    "profile": "Built-in profile, a TOML file of your own, or none. Default: ciso_assistant."
+}
+_JSON = {"json": "Print one JSON document instead of text."}
+
+
+@task(
+    help={
+        **_SOURCE,
+        "dest_db": "Where the database goes. Required.",
+        "dest_attachments": "Where the attachments go. Required.",
+        "force": "Replace what stands at the destination without asking.",
+        "dry_run": "Validate, print the plan and stop; nothing is written.",
+        "manifest": "Also write a record of the copy to this file, for `inv verify`.",
+        **_PROFILE,
+        **_JSON,
+    }
+)
+def clone(
+    context: Context,
+    *,
+    source_db: str = "",
+    source_attachments: str = "",
+    dest_db: str = "",
+    dest_attachments: str = "",
+    manifest: str = "",
+    profile: str = "",
+    force: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> Result:
+    """Copy a running instance, check the copy, and put it at the destination as a whole."""
+    from ops.cli.documents import outcome_document, plan_document
+    from ops.cli.progress import show_progress
+    from ops.cli.render import outcome_lines, plan_lines
+    from ops.clone import Request, plan_clone, run_clone
+    from ops.source import locate_source
+
+    dry_run = dry_run or bool(context.config.run.dry)
+    settings = read_settings(
+        context.config.ops,
+        source_db=source_db,
+        source_attachments=source_attachments,
+        profile=profile,
+    )
+    destination = Instance(
+        database=required_path(dest_db, "--dest-db"),
+        attachments=required_path(dest_attachments, "--dest-attachments"),
+    )
+    if not (force or dry_run):
+        require_terminal()
+    chosen = load_profile(settings.profile.value)
+    request = Request(
+        source=locate_source(settings, chosen),
+        destination=destination,
+        profile=chosen,
+        manifest=absolute_path(manifest, "--manifest") if manifest else None,
+        lock_timeout_seconds=settings.lock_timeout_seconds,
+    )
+    with show_progress(messages()) as progress:
+        plan = plan_clone(request, progress=progress)
+    if dry_run:
+        return Result(document=plan_document(plan), lines=plan_lines(plan))
+    print_lines(messages(), plan_lines(plan))
+    if not force:
+        confirm("Go ahead?")
+    with show_progress(messages()) as progress:
+        outcome = run_clone(plan, clock=CLOCK, progress=progress)
+    return Result(document=outcome_document(outcome), lines=outcome_lines(outcome))
+
+
+@task(
+    help={
+        "dest_db": "Database to verify. Required.",
+        "dest_attachments": "Attachments directory to verify. Required.",
+        "source_db": "Compare with this database as it is now; goes with --source-attachments.",
+        "source_attachments": "Compare with this attachments directory; goes with --source-db.",
+        "manifest": "Compare with the record that `inv clone --manifest` wrote.",
+        "quick": "Leave out the contents of files and the indexes of the database.",
+        **_PROFILE,
+        **_JSON,
+    }
+)
+def verify(
+    context: Context,
+    *,
+    dest_db: str = "",
+    dest_attachments: str = "",
+    source_db: str = "",
+    source_attachments: str = "",
+    manifest: str = "",
+    profile: str = "",
+    quick: bool = False,
+    json: bool = False,
+) -> Result:
+    """Check an instance, by itself or against its source or a manifest; nothing is changed.
+
+    Exit code 0 means that it is sound, 5 that it must not be trusted. It may be in use.
+    """
+    from ops.cli.documents import verification_report
+    from ops.cli.progress import show_progress
+    from ops.cli.render import verification_lines
+    from ops.verify import VerifyRequest
+    from ops.verify import verify as verify_instance
+
+    settings = read_settings(context.config.ops, profile=profile)
+    source = None
+    if source_db or source_attachments:
+        source = Instance(
+            database=required_path(source_db, "--source-db"),
+            attachments=required_path(source_attachments, "--source-attachments"),
+        )
+        if manifest:
+            raise UsageError(
+                "--manifest and a source exclude each other", hint="compare with one at a time"
+            )
+    request = VerifyRequest(
+        instance=Instance(
+            database=required_path(dest_db, "--dest-db"),
+            attachments=required_path(dest_attachments, "--dest-attachments"),
+        ),
+        profile=load_profile(settings.profile.value),
+        source=source,
+        manifest=absolute_path(manifest, "--manifest") if manifest else None,
+        quick=quick,
+        lock_timeout_seconds=settings.lock_timeout_seconds,
+    )
+    with show_progress(messages()) as progress:
+        verification = verify_instance(request, progress=progress)
+    report = verification_report(request, verification)
+    failure = None
+    if report.errors:
+        failure = VerificationError(
+            f"verification failed with {report.errors} error{'s' * (report.errors > 1)}: "
+            f"do not trust {request.instance.database}",
+            hint="the findings are listed on standard output",
+        )
+    return Result(
+        document=report.document(),
+        lines=verification_lines(request, verification, report),
+        failure=failure,
+    )
+
+
+@task(
+    help={
+        **_SOURCE,
+        "dest_db": "A destination to look at as well.",
+        "dest_attachments": "A destination to look at as well.",
+        **_PROFILE,
+        **_JSON,
+    }
+)
+def status(
+    context: Context,
+    *,
+    source_db: str = "",
+    source_attachments: str = "",
+    dest_db: str = "",
+    dest_attachments: str = "",
+    profile: str = "",
+    json: bool = False,
+) -> Result:
+    """Show the configuration in force, where it comes from, and what source and places can do."""
+    from ops.cli.status import status_document, status_lines
+    from ops.status import examine
+
+    settings = read_settings(
+        context.config.ops,
+        source_db=source_db,
+        source_attachments=source_attachments,
+        profile=profile,
+    )
+    places = tuple(
+        absolute_path(value, flag)
+        for value, flag in ((dest_db, "--dest-db"), (dest_attachments, "--dest-attachments"))
+        if value
+    )
+    found = examine(settings, places)
+    return Result(document=status_document(found), lines=status_lines(found))
+
+
+@task(
+    help={
+        "keep": "Keep the demo's files in this directory, which must not exist yet.",
+    }
+)
+def demo(context: Context, *, keep: str = "") -> Result:
+    """Make a small instance, clone it while a writer is busy, and verify the clone."""
+    from ops.cli.demo import show_demo
+
+    return show_demo(absolute_path(keep, "--keep") if keep else None, clock=CLOCK)
