@@ -1,0 +1,103 @@
+# /// script
+# dependencies = ["nox>=2025.5.1"]
+# ///
+"""Development of the project: `nox` runs everything a change must pass."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import nox
+
+nox.needs_version = ">=2025.5.1"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+VERSIONS = nox.project.python_versions(PYPROJECT)
+CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def works(version: str) -> bool:
+    """Tell whether an interpreter of this version is found and starts.
+
+    A version manager's shim is on the path also where its version is not active.
+    """
+    interpreter = shutil.which(f"python{version}")
+    if interpreter is None:
+        return False
+    question = "import sqlite3, sys; print(*sys.version_info[:2], sep='.')"
+    answer = subprocess.run(
+        [interpreter, "-c", question], check=False, capture_output=True, text=True
+    )
+    return answer.stdout.strip() == version
+
+
+FOUND = [version for version in VERSIONS if version == CURRENT or works(version)]
+"""The versions to test with. One asked for by name (`nox -s tests-3.14`) must be there."""
+
+
+def install(session: nox.Session, *groups: str) -> None:
+    """Install the project, editable, with some of its dependency groups."""
+    session.install("-e", ".", *nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting with Ruff."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy --strict, tests and this file included."""
+    install(session, "types")
+    session.run("mypy")
+
+
+@nox.session(python=FOUND)
+def tests(session: nox.Session) -> None:
+    """Run the tests with one version of Python; on the current one, measure coverage."""
+    install(session, "tests", "coverage")
+    if session.python != CURRENT:
+        session.run("pytest", *session.posargs)
+        return
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.notify("coverage")
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Report branch coverage of the last run of the tests; it must be complete."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, "coverage"))
+    session.run("coverage", "combine")
+    partial = [] if complete() else ["--fail-under=0"]
+    session.run("coverage", "report", *partial)
+    for reason in missing():
+        session.warn(f"coverage is not judged here: {reason}")
+
+
+@nox.session(default=False)
+def soak(session: nox.Session) -> None:
+    """Run the property tests with many more examples; takes a long time."""
+    install(session, "tests")
+    session.run("pytest", *session.posargs, env={"HYPOTHESIS_PROFILE": "soak"})
+
+
+def missing() -> list[str]:
+    """Say why some tests skip on this machine, so that coverage cannot be complete."""
+    reasons: list[str] = []
+    if sys.platform != "linux":
+        reasons.append("not Linux")
+    elif os.geteuid() != 0:
+        reasons.append("not root, so nothing can be mounted and nobody else can be")
+    return reasons
+
+
+def complete() -> bool:
+    """Tell whether every test can run on this machine."""
+    return not missing()
