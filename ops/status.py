@@ -3,6 +3,7 @@
 import fcntl
 import os
 import platform
+import shlex
 import sqlite3
 import sys
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from ops import __version__
 from ops.destination import nearest_directory
 from ops.errors import OpsError
 from ops.profile import Profile, load_profile
-from ops.settings import Setting, Settings
+from ops.settings import DEFAULTS, Setting, Settings
 from ops.source import Location, locate_source
 from ops.survey import SourceSurvey, survey_source
 
@@ -100,19 +101,20 @@ def _look_at_source(
 def resolved_settings(settings: Settings, profile: Profile) -> tuple[Setting, ...]:
     """List every setting with its value and origin; values that were not given are empty."""
     environment = settings.environment
+    profile_row = settings.profile
+    if profile_row.origin == "configuration":
+        profile_row = _configured(settings, "profile", "profile", profile_row.value)
     rows = [
-        settings.profile,
+        profile_row,
         Setting(name="source database", value=settings.source_db, origin="--source-db"),
         Setting(
             name="source attachments",
             value=settings.source_attachments,
             origin="--source-attachments",
         ),
-        Setting(name="source database", value=settings.configured_db, origin="ops.source_db"),
-        Setting(
-            name="source attachments",
-            value=settings.configured_attachments,
-            origin="ops.source_attachments",
+        _configured(settings, "source database", "source_db", settings.configured_db),
+        _configured(
+            settings, "source attachments", "source_attachments", settings.configured_attachments
         ),
     ]
     variables = [profile.database_variable, profile.attachments_variable]
@@ -123,15 +125,22 @@ def resolved_settings(settings: Settings, profile: Profile) -> tuple[Setting, ..
         if variable
     ]
     rows += [
-        Setting(name="manage", value=" ".join(settings.manage), origin="ops.manage"),
-        Setting(name="instance root", value=settings.instance_root, origin="ops.instance_root"),
-        Setting(
-            name="lock timeout",
-            value=f"{settings.lock_timeout_seconds:g} s",
-            origin="ops.lock_timeout",
-        ),
+        _configured(settings, "manage", "manage", shlex.join(settings.manage)),
+        _configured(settings, "instance root", "instance_root", settings.instance_root),
+        _configured(settings, "lock timeout", "lock_timeout", f"{settings.lock_timeout_seconds:g}"),
     ]
     return tuple(rows)
+
+
+def _configured(settings: Settings, name: str, key: str, value: str) -> Setting:
+    """Tell which part of the configuration a value came from."""
+    variable = f"INVOKE_OPS_{key.upper()}"
+    origin = f"ops.{key} in a configuration file"
+    if variable in settings.environment:
+        origin = variable
+    elif value == DEFAULTS[key]:
+        origin = "default"
+    return Setting(name=name, value=value, origin=origin)
 
 
 def versions() -> tuple[Setting, ...]:
