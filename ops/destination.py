@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ops.errors import DestinationError, os_failure
 from ops.model import Instance
+from ops.mounts import list_mounts, mounts_below
 from ops.names import display
 from ops.tree.scan import TreeMeter, TreeSize, scan_tree
 
@@ -95,7 +96,13 @@ def _old_attachments(path: Path) -> TreeSize | None:
             f"the destination of the attachments is not a directory: {display(path)}",
             hint="name a directory; it is created when it does not exist",
         )
-    if os.path.ismount(path) or path == Path.home():
+    mounted = mounts_below(path, list_mounts())
+    if mounted and mounted[0].point != path:
+        raise DestinationError(
+            f"a file system is mounted inside the destination: {display(mounted[0].point)}",
+            hint="unmount it first: the old directory is deleted with all it holds",
+        )
+    if mounted or os.path.ismount(path) or path == Path.home():
         raise DestinationError(
             f"this directory cannot be replaced as a whole: {display(path)}",
             hint=f"name a directory inside it, for example {display(path / 'attachments')}",

@@ -11,7 +11,12 @@ from ops.errors import DestinationError, OpsError
 from ops.model import Entry, Finding, Instance, Kind, Progress, ReportProgress, Severity
 from ops.names import display
 from ops.profile import Profile
-from ops.references import ReferenceCounts, check_references, read_references
+from ops.references import (
+    ReferenceCounts,
+    check_references,
+    known_references,
+    read_references,
+)
 from ops.report import CheckCounts
 from ops.sqlite.content import NamedFile, list_tables
 from ops.sqlite.source import Way, connect
@@ -20,10 +25,14 @@ from ops.tree.compare import read_tree
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseFacts:
-    """What was learnt of a database: findings, rows that name files, pages where asked for."""
+    """What was learnt of a database.
+
+    `named` are the rows that name files, None where no column is known that does, so that rows
+    and files cannot be matched. `way` is None for a database that cannot be opened.
+    """
 
     findings: tuple[Finding, ...]
-    named: tuple[NamedFile, ...]
+    named: tuple[NamedFile, ...] | None
     tables: int
     way: Way | None
 
@@ -61,7 +70,7 @@ def check_pair(
         database = judge_database(connection, profile, quick=False)
     finally:
         connection.close()
-    found, references = check_references(database.named, entries)
+    found, references = match_files(database.named, entries)
     return (
         count_checks(database, entries, references),
         (*database.findings, *found, *compare_trees(expected, entries)),
@@ -91,13 +100,22 @@ def judge_database(
         way: How it was opened, for the report.
     """
     findings = tuple(check_database(connection, profile, quick=quick))
+    named: tuple[NamedFile, ...] | None = None
+    tables = 0
     try:
-        named = read_references(connection, profile)
         tables = len(list_tables(connection))
+        if known_references(connection, profile):
+            named = read_references(connection, profile)
     except sqlite3.DatabaseError as error:
         findings = (*findings, unreadable(f"rows that name files: {error}"))
-        named, tables = (), 0
     return DatabaseFacts(findings=findings, named=named, tables=tables, way=way)
+
+
+def match_files(
+    named: tuple[NamedFile, ...] | None, entries: Mapping[bytes, Entry]
+) -> tuple[tuple[Finding, ...], ReferenceCounts]:
+    """Compare rows with files, where any column that names files is known."""
+    return ((), ReferenceCounts()) if named is None else check_references(named, entries)
 
 
 def read_entries(

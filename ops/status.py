@@ -12,6 +12,7 @@ from pathlib import Path
 from ops import __version__
 from ops.destination import nearest_directory
 from ops.errors import OpsError
+from ops.mounts import list_mounts, mount_of
 from ops.profile import Profile, load_profile
 from ops.settings import DEFAULTS, Setting, Settings
 from ops.source import Location, locate_source
@@ -19,8 +20,6 @@ from ops.survey import SourceSurvey, survey_source
 
 _FICLONE = 0x40049409
 """Share a file's blocks (ioctl_ficlone(2)); the number is that of Linux on all but MIPS."""
-
-_MOUNTS = Path("/proc/self/mountinfo")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,9 +163,10 @@ def look_at_place(directory: Path, *, write: bool) -> Place:
         OSError: It cannot be looked at.
     """
     status = os.statvfs(directory)
+    mount = mount_of(directory.resolve(), list_mounts())
     return Place(
         path=directory,
-        kind=file_system_kind(directory),
+        kind="unknown" if mount is None else mount.kind,
         bytes_free=status.f_bavail * status.f_frsize,
         bytes_total=status.f_blocks * status.f_frsize,
         inodes_free=status.f_favail if status.f_files else None,
@@ -174,24 +174,6 @@ def look_at_place(directory: Path, *, write: bool) -> Place:
         xattrs=_has_xattrs(directory),
         reflinks=_has_reflinks(directory) if write else None,
     )
-
-
-def file_system_kind(directory: Path) -> str:
-    """Return the type of a directory's file system, such as "ext4"; "unknown" off Linux."""
-    if not _MOUNTS.exists():
-        return "unknown"
-    device = directory.stat().st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
-    best, kind = -1, "unknown"
-    for line in _MOUNTS.read_text("utf-8", "surrogateescape").splitlines():
-        # proc(5): … major:minor root mount-point options… - type source options
-        before, _, after = line.partition(" - ")
-        fields = before.split()
-        point = Path(fields[4].encode().decode("unicode_escape"))
-        inside = point == directory or point in directory.parents
-        if inside and len(fields[4]) > best and (fields[2] == number or fields[2].startswith("0:")):
-            best, kind = len(fields[4]), after.split()[0]
-    return kind
 
 
 def _has_xattrs(directory: Path) -> bool | None:

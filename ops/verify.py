@@ -8,12 +8,19 @@ from ops.checks import check_links
 from ops.comparison import compare_trees
 from ops.counterpart import compare_with_manifest, compare_with_source
 from ops.errors import DamagedError, DestinationError, SourceError, UsageError, os_failure
-from ops.inspection import DatabaseFacts, count_checks, judge_database, read_entries, unreadable
+from ops.inspection import (
+    DatabaseFacts,
+    count_checks,
+    judge_database,
+    match_files,
+    read_entries,
+    unreadable,
+)
 from ops.manifest import Head, ManifestError, decode_manifest
 from ops.model import Entry, Finding, Instance, Progress, ReportProgress
 from ops.names import display
 from ops.profile import Profile
-from ops.references import check_references, normal_path
+from ops.references import normal_path
 from ops.report import CheckCounts
 from ops.sqlite.backup import pinned
 from ops.sqlite.content import NamedFile
@@ -65,10 +72,10 @@ def verify(request: VerifyRequest, *, progress: ReportProgress) -> Verification:
         entries = read_entries(
             attachments, (), DestinationError, progress, contents=not request.quick
         )
-        found, references = check_references(database.named, entries)
-        if references.missing:
+        found, references = match_files(database.named, entries)
+        if references.missing and database.named is not None:
             still_there = _still_there(request, scratch, database.named, entries, progress)
-            found, references = check_references(still_there, entries)
+            found, references = match_files(still_there, entries)
         findings = (
             *database.findings,
             *found,
@@ -130,7 +137,7 @@ def _examine(request: VerifyRequest, scratch: Path, progress: ReportProgress) ->
                 database.connection, request.profile, quick=request.quick, way=database.way
             )
     except DamagedError as error:
-        return DatabaseFacts(findings=(unreadable(error.message),), named=(), tables=0, way=None)
+        return DatabaseFacts(findings=(unreadable(error.message),), named=None, tables=0, way=None)
     except SourceError as error:
         raise DestinationError(error.message, hint=error.hint) from error
 
@@ -143,7 +150,8 @@ def _still_there(
     progress: ReportProgress,
 ) -> tuple[NamedFile, ...]:
     """Leave out rows whose file is missing because a live instance has deleted both since."""
-    now = {(row.table, row.row, row.path) for row in _examine(request, scratch, progress).named}
+    again = _examine(request, scratch, progress).named or ()
+    now = {(row.table, row.row, row.path) for row in again}
     return tuple(
         row
         for row in named

@@ -3,13 +3,24 @@
 A description is a dictionary from names (bytes) to nodes.
 """
 
+import ctypes
 import hashlib
 import os
+import platform
 import stat
-from collections.abc import Iterator
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
+
+import pytest
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -144,8 +155,12 @@ def _walk(path: bytes) -> Iterator[bytes]:
             yield child
 
 
-def footprint(directory: Path) -> dict[bytes, tuple[object, ...]]:
-    """Read everything by which a change in a directory would show, access times left out."""
+def footprint(directory: Path, *, ctime: bool = True) -> dict[bytes, tuple[object, ...]]:
+    """Read everything by which a change in a directory would show, access times left out.
+
+    Root reading a database with a WAL touches the ctime of its sidecars, and that alone: SQLite
+    gives them to the database's owner each time it opens them (`os_unix.c`, `robustFchown`).
+    """
     result: dict[bytes, tuple[object, ...]] = {}
     for path in _walk(os.fsencode(directory)):
         status = os.lstat(path)
@@ -161,6 +176,87 @@ def footprint(directory: Path) -> dict[bytes, tuple[object, ...]]:
             status.st_gid,
             status.st_size,
             status.st_mtime_ns,
-            status.st_ctime_ns,
+            status.st_ctime_ns if ctime else 0,
         )
     return result
+
+
+NOBODY = 65534
+"""A user without any rights of its own."""
+
+
+@contextmanager
+def unprivileged() -> Iterator[None]:
+    """Work as a user without privileges, in this process, and become root again afterwards."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else, to see what others may not do")
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+@contextmanager
+def small_disk(mountpoint: Path, *, size: str = "1m", options: str = "mode=755") -> Iterator[Path]:
+    """Mount a file system of its own, in memory, of the size given."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("mounting a small disk, to fill it, takes root on Linux")
+    mountpoint.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size},{options}", "tmpfs", str(mountpoint)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:  # noqa: S603
+        pytest.skip("this kernel does not let us mount a small disk, to fill it")
+    try:
+        yield mountpoint
+    finally:
+        subprocess.run(["umount", "--lazy", str(mountpoint)], check=True)  # noqa: S603, S607
+
+
+# Numbers of system calls on x86-64 (<asm/unistd_64.h>).
+LSEEK, FCHMOD, LLISTXATTR, FLISTXATTR, GETDENTS64 = 8, 91, 195, 196, 217
+READLINKAT, UTIMENSAT, PREADV = 267, 280, 295
+
+
+def with_refusal(call: int, error: int, action: Callable[[], Result]) -> Result:
+    """Run something while the kernel answers one system call with an error, as a sick disk does.
+
+    A seccomp filter does it, in a thread of its own: it ends with that thread.
+    """
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        pytest.skip("the filter that makes the kernel refuse a call is for Linux on x86-64")
+    results: list[Result] = []
+    failures: list[BaseException] = []
+    installed: list[bool] = []
+
+    def work() -> None:
+        installed.append(_refuse(call, error))
+        try:
+            results.append(action())
+        except BaseException as failure:  # noqa: BLE001 - handed to the caller's thread
+            failures.append(failure)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if not installed[0]:
+        pytest.skip("this kernel does not let us install a seccomp filter, to refuse a call")
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+def _refuse(call: int, error: int) -> bool:
+    # seccomp(2): load the call's number; if it is the one, return an error, else allow it.
+    steps = [(0x20, 0, 0, 0), (0x15, 0, 1, call), (0x06, 0, 0, 0x50000 | error)]
+    steps.append((0x06, 0, 0, 0x7FFF0000))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    program = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code))
+    libc = ctypes.CDLL(None)
+    no_new_privileges, set_seccomp, filter_mode = 38, 22, 2
+    libc.prctl(no_new_privileges, 1, 0, 0, 0)
+    return bool(libc.prctl(set_seccomp, filter_mode, program, 0, 0) == 0)

@@ -107,7 +107,8 @@ class _Pages:
     def __init__(self, descriptor: int, page_size: int) -> None:
         self._descriptor = descriptor
         self._size = page_size
-        self._usable = page_size - os.pread(descriptor, 100, 0)[20]
+        # Byte 20 is the space reserved at the end of each page; a file this short has none.
+        self._usable = page_size - int.from_bytes(os.pread(descriptor, 1, 20))
         self._count = os.fstat(descriptor).st_size // self._size
 
     def tree(self, root: int) -> Iterator[int]:

@@ -1,5 +1,6 @@
 """Remove a tree of our own: at any depth, whatever its modes, never through a symbolic link."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -11,7 +12,8 @@ from ops.tree.directories import Directories, join_path, split_path
 def remove_tree(root: Path, *, error: type[OpsError]) -> None:
     """Remove a directory with all it holds.
 
-    Directories that forbid their owner to look inside or to change them are opened up first.
+    What is mounted inside is left alone, and is a failure. Directories that forbid their owner
+    to look inside or to change them are opened up first.
 
     Raises:
         OpsError: Of the class given, naming what cannot be removed and the cause.
@@ -21,10 +23,11 @@ def remove_tree(root: Path, *, error: type[OpsError]) -> None:
         root.chmod(0o700)
         with Directories(root) as tree:
             pending = [b""]
+            device = os.fstat(tree.open(b"")).st_dev
             while pending:
                 path = pending.pop()
                 emptied.append(path)
-                pending.extend(_remove_files(tree, path))
+                pending.extend(_remove_files(tree, path, device))
             for path in reversed(emptied):
                 if path:
                     directory, name = split_path(path)
@@ -34,9 +37,12 @@ def remove_tree(root: Path, *, error: type[OpsError]) -> None:
         raise os_failure(error, "remove", failure.filename or root, failure) from failure
 
 
-def _remove_files(tree: Directories, path: bytes) -> list[bytes]:
+def _remove_files(tree: Directories, path: bytes, device: int) -> list[bytes]:
     """Remove all but the directories from one directory, and return those."""
     descriptor = tree.open(path)
+    if os.fstat(descriptor).st_dev != device:
+        # Whoever mounted it did not mean it to be deleted.
+        raise OSError(errno.EBUSY, "a file system is mounted here", tree.full_path(path))
     below: list[bytes] = []
     for name in os.listdir(descriptor):  # noqa: PTH208 - by descriptor, which pathlib lacks
         status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)

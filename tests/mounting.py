@@ -1,0 +1,37 @@
+"""Small file systems of our own, unmounted again whatever happens."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def tmpfs(size: str, *, options: str = "", at: Path | None = None) -> Iterator[Path]:
+    """Mount a tmpfs of a size, such as "1m", for the length of a block.
+
+    Args:
+        size: As mount(8) takes it.
+        options: More mount options, separated by commas.
+        at: Where; a new directory otherwise.
+    """
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("takes root, to mount a small file system")
+    with tempfile.TemporaryDirectory() as name:
+        point = at or Path(name)
+        listed = ",".join(filter(None, (f"size={size}", "mode=755", options)))
+        done = subprocess.run(
+            [mount, "-t", "tmpfs", "-o", listed, "tmpfs", point], check=False, capture_output=True
+        )
+        if done.returncode:
+            pytest.skip(f"nothing can be mounted here: {done.stderr.decode().strip()}")
+        try:
+            yield point
+        finally:
+            subprocess.run([shutil.which("umount") or "umount", point], check=True)
