@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ops.errors import BusyError, DestinationError, SourceError, os_failure
+from ops.errors import DestinationError, SourceError, os_failure
 from ops.gate import lacking_files, late_entries
-from ops.model import Clock, Entry, Instance, Progress, ReportProgress
-from ops.names import display
+from ops.model import Clock, Entry, Instance, Kind, Progress, ReportProgress
 from ops.profile import Profile
 from ops.references import known_references, read_references
-from ops.sqlite.backup import back_up, pinned
+from ops.sqlite.backup import back_up
+from ops.sqlite.connection import sqlite_failure
 from ops.sqlite.content import NamedFile
 from ops.sqlite.header import DatabaseFile, sidecar
-from ops.sqlite.source import OpenDatabase, open_source, sqlite_failure
+from ops.sqlite.source import OpenDatabase, open_source, pinned, restless
 from ops.tree.copying import Copier
 from ops.tree.directories import Directories
 from ops.tree.metadata import Kept, apply_metadata
@@ -75,8 +75,8 @@ class _Captor:
         self.bytes_read += count
         self._tell()
 
-    def _advance_entry(self, _entry: Entry) -> None:
-        self._files += 1
+    def _advance_entry(self, entry: Entry) -> None:
+        self._files += entry.kind is Kind.FILE
         self._tell()
 
     def _tell(self) -> None:
@@ -86,7 +86,7 @@ class _Captor:
                 bytes_done=self.bytes_read,
                 bytes_total=max(self._size.bytes, self.bytes_read),
                 files_done=self._files,
-                files_total=max(self._size.entries, self._files),
+                files_total=max(self._size.files, self._files),
             )
         )
 
@@ -183,7 +183,7 @@ def _capture_rounds(
             pinned_seconds = clock.seconds() - began
             if not database.still_right():
                 stage.database.unlink()
-                continue
+                continue  # the next mirroring pass gives it time to settle
         if known:
             remove_entries(captor.copier, captor.tree, late_entries(named, captor.tree, added))
         finish_copy(captor.copier, captor.tree)
@@ -198,10 +198,7 @@ def _capture_rounds(
             bytes_read=captor.bytes_read,
             database_kept=_finish_database(stage.database, database.file),
         )
-    raise BusyError(
-        f"the database changed at each of {_MOST_ROUNDS} tries: {display(source.database)}",
-        hint="try again when the application is less busy",
-    )
+    raise restless(source.database)
 
 
 def _references(database: OpenDatabase, profile: Profile) -> tuple[tuple[NamedFile, ...], bool]:

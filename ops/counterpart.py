@@ -9,9 +9,10 @@ from ops.comparison import compare_databases, compare_trees
 from ops.errors import DamagedError, SourceError
 from ops.manifest import Head
 from ops.model import Entry, Finding, Instance, PageDigests, Severity
-from ops.sqlite.backup import back_up, pinned
+from ops.sqlite.backup import back_up
+from ops.sqlite.connection import remove_database
 from ops.sqlite.pages import changed_pages, digest_pages, page_owners
-from ops.sqlite.source import OpenDatabase, Way, open_source
+from ops.sqlite.source import OpenDatabase, Way, read_steadily
 from ops.survey import find_attachments
 from ops.tree.compare import read_tree
 
@@ -65,9 +66,12 @@ def compare_with_source(
     tree = read_tree(attachments, error=SourceError, contents=contents)
     yield from compare_trees({entry.path: entry for entry in tree}, entries)
     expected = scratch / "expected"
-    with open_source(source.database, scratch=scratch, timeout_seconds=timeout_seconds) as database:
-        mode = database.file.entry.mode
-        _back_up(database, expected)
+    mode = read_steadily(
+        source.database,
+        lambda database: _back_up(database, expected),
+        scratch=scratch,
+        timeout_seconds=timeout_seconds,
+    )
     yield from _compare_modes(mode, instance.database)
     file, original = _pages_file(instance.database, scratch, timeout_seconds)
     if not original:
@@ -85,18 +89,29 @@ def _pages_file(database: Path, scratch: Path, timeout_seconds: float) -> tuple[
     """
     copy = scratch / "found"
     try:
-        with open_source(database, scratch=scratch, timeout_seconds=timeout_seconds) as opened:
-            if opened.way in {Way.LIVE, Way.COPY}:
-                _back_up(opened, copy)
-                return copy, False
+        in_use = read_steadily(
+            database,
+            lambda opened: _back_up_if_in_use(opened, copy),
+            scratch=scratch,
+            timeout_seconds=timeout_seconds,
+        )
     except DamagedError:
         return database, True
-    return database, True
+    return (copy, False) if in_use else (database, True)
 
 
-def _back_up(database: OpenDatabase, copy: Path) -> None:
-    with pinned(database):
-        back_up(database, copy, advance=lambda _done, _total: None)
+def _back_up_if_in_use(database: OpenDatabase, copy: Path) -> bool:
+    in_use = database.way in {Way.LIVE, Way.COPY}
+    if in_use:
+        _back_up(database, copy)
+    return in_use
+
+
+def _back_up(database: OpenDatabase, copy: Path) -> int:
+    """Copy a pinned database, and return the mode of its file."""
+    remove_database(copy)
+    back_up(database, copy, advance=lambda _done, _total: None)
+    return database.file.entry.mode
 
 
 def _blank_counters(file: Path) -> None:

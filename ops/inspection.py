@@ -18,8 +18,9 @@ from ops.references import (
     read_references,
 )
 from ops.report import CheckCounts
+from ops.sqlite.connection import connect
 from ops.sqlite.content import NamedFile, list_tables
-from ops.sqlite.source import Way, connect
+from ops.sqlite.source import Way
 from ops.tree.compare import read_tree
 
 

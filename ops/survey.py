@@ -15,9 +15,10 @@ from ops.errors import DestinationError, SourceError, os_failure
 from ops.model import Entry, Finding, Instance, Kind, Progress, ReportProgress, Severity
 from ops.names import display
 from ops.profile import Profile
+from ops.sqlite.connection import sqlite_failure
 from ops.sqlite.content import check_integrity, list_tables
 from ops.sqlite.header import DatabaseFile
-from ops.sqlite.source import OpenDatabase, Way, open_source, sqlite_failure
+from ops.sqlite.source import OpenDatabase, Way, read_steadily
 from ops.tree.scan import TreeMeter, TreeSize, scan_tree
 
 _DEVICES = frozenset({Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE})
@@ -47,15 +48,12 @@ def survey_source(
     attachments = find_attachments(instance.attachments)
     with scratch_directory() as scratch:
         progress(Progress(step="check source database"))
-        with open_source(
-            instance.database, scratch=scratch, timeout_seconds=lock_timeout_seconds
-        ) as database:
-            try:
-                findings = _survey_database(database, instance.database, profile)
-                tables = len(list_tables(database.connection))
-            except sqlite3.Error as error:
-                raise sqlite_failure(instance.database, error) from error
-            file, way = database.file, database.way
+        file, way, tables, findings = read_steadily(
+            instance.database,
+            lambda database: _survey_database(database, instance.database, profile),
+            scratch=scratch,
+            timeout_seconds=lock_timeout_seconds,
+        )
     refuse_inside(file.path, attachments)
     meter = TreeMeter()
     links: list[Entry] = []
@@ -137,7 +135,22 @@ def refuse_inside(database: Path, attachments: Path) -> None:
         )
 
 
-def _survey_database(database: OpenDatabase, path: Path, profile: Profile) -> tuple[Finding, ...]:
+def _survey_database(
+    database: OpenDatabase, path: Path, profile: Profile
+) -> tuple[DatabaseFile, Way, int, tuple[Finding, ...]]:
+    """Look at a database, or refuse it.
+
+    Raises:
+        SourceError: It is damaged, empty or another application's.
+    """
+    try:
+        findings = _judge_database(database, path, profile)
+        return database.file, database.way, len(list_tables(database.connection)), findings
+    except sqlite3.Error as error:
+        raise sqlite_failure(path, error) from error
+
+
+def _judge_database(database: OpenDatabase, path: Path, profile: Profile) -> tuple[Finding, ...]:
     if not list_tables(database.connection):
         raise SourceError(
             f"the database has no tables: {display(path)}",

@@ -22,9 +22,8 @@ from ops.names import display
 from ops.profile import Profile
 from ops.references import normal_path
 from ops.report import CheckCounts
-from ops.sqlite.backup import pinned
 from ops.sqlite.content import NamedFile
-from ops.sqlite.source import open_source
+from ops.sqlite.source import read_steadily
 from ops.survey import find_attachments, scratch_directory
 
 
@@ -125,17 +124,14 @@ def _examine(request: VerifyRequest, scratch: Path, progress: ReportProgress) ->
     """Judge the database; damage is a finding, a database that cannot be reached is not."""
     progress(Progress(step="check database"))
     try:
-        with (
-            open_source(
-                request.instance.database,
-                scratch=scratch,
-                timeout_seconds=request.lock_timeout_seconds,
-            ) as database,
-            pinned(database),
-        ):
-            return judge_database(
+        return read_steadily(
+            request.instance.database,
+            lambda database: judge_database(
                 database.connection, request.profile, quick=request.quick, way=database.way
-            )
+            ),
+            scratch=scratch,
+            timeout_seconds=request.lock_timeout_seconds,
+        )
     except DamagedError as error:
         return DatabaseFacts(findings=(unreadable(error.message),), named=None, tables=0, way=None)
     except SourceError as error:

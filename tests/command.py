@@ -28,11 +28,13 @@ NOBODY = 65534
 """A user who owns nothing."""
 
 # The interpreter may lie where that user cannot look: everything is imported first.
-_AS_USER = """
+AS_USER = """
 import importlib, os, pkgutil, sys
 import ops, rich.progress, rich.pretty, rich.traceback
 for module in pkgutil.walk_packages(ops.__path__, "ops."):
     importlib.import_module(module.name)
+ops.profile.load_profile("none")
+"".encode("unicode_escape"), "".encode("idna")
 user = int(sys.argv.pop(1))
 os.setgroups([])
 os.setresgid(user, user, user)
@@ -90,7 +92,7 @@ def run(
     variables = {**os.environ, **(environment or {})}
     if user is not None:
         _require_open(ROOT)
-        command = (sys.executable, "-c", _AS_USER, str(user))
+        command = (sys.executable, "-c", AS_USER, str(user))
         variables.pop("COVERAGE_PROCESS_CONFIG", None)  # that user cannot write the figures
     done = subprocess.run(
         [*command, *map(str, arguments)],
@@ -119,8 +121,7 @@ def run_here(capture: pytest.CaptureFixture[str], *arguments: str | Path) -> Ran
     try:
         program.run(["ciso-ops", *map(str, arguments)])
     except SystemExit as stop:
-        assert isinstance(stop.code, int)
-        code = stop.code
+        code = int(stop.code or 0)
     said = capture.readouterr()
     return Ran(code, said.out, said.err)
 
@@ -145,20 +146,21 @@ def mounted(directory: Path, kind: str, options: str, source: Path | None = None
         options: As `mount -o` takes them.
         source: What to mount.
     """
-    if os.geteuid() != 0 or shutil.which("mount") is None or sys.platform != "linux":
+    mount, unmount = shutil.which("mount"), shutil.which("umount")
+    if os.geteuid() != 0 or mount is None or unmount is None or sys.platform != "linux":
         pytest.skip("takes root, mount and Linux")
     directory.mkdir(exist_ok=True)
     how = ["--bind"] if kind == "bind" else ["-t", kind, "-o", options]
     what = os.fsencode(source or kind)
     done = subprocess.run(
-        ["mount", *how, what, os.fsencode(directory)], check=False, capture_output=True
+        [mount, *how, what, os.fsencode(directory)], check=False, capture_output=True
     )
     if done.returncode != 0:
         pytest.skip(f"cannot mount here: {done.stderr.decode('utf-8', 'replace').strip()}")
     try:
         yield directory
     finally:
-        subprocess.run(["umount", os.fsencode(directory)], check=True)
+        subprocess.run([unmount, os.fsencode(directory)], check=True)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ import os
 import platform
 import stat
 import struct
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -200,21 +199,6 @@ def unprivileged() -> Iterator[None]:
         os.seteuid(0)
         os.setegid(0)
         os.setgroups(groups)
-
-
-@contextmanager
-def small_disk(mountpoint: Path, *, size: str = "1m", options: str = "mode=755") -> Iterator[Path]:
-    """Mount a file system of its own, in memory, of the size given."""
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("mounting a small disk, to fill it, takes root on Linux")
-    mountpoint.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size},{options}", "tmpfs", str(mountpoint)]
-    if subprocess.run(command, check=False, capture_output=True).returncode:  # noqa: S603
-        pytest.skip("this kernel does not let us mount a small disk, to fill it")
-    try:
-        yield mountpoint
-    finally:
-        subprocess.run(["umount", "--lazy", str(mountpoint)], check=True)  # noqa: S603, S607
 
 
 # Numbers of system calls on x86-64 (<asm/unistd_64.h>).

@@ -115,9 +115,8 @@ def test_a_copy_in_another_group_is_open_to_nobody_who_could_not_open_the_source
     opened = [
         f"{mode:04o}"
         for mode in range(0o1000)
-        if _bits(
-            narrowed_mode(mode, owner_kept=True, group_kept=False), member=of_the_copy
-        ) & ~_bits(mode, member=of_the_source)
+        if _bits(narrowed_mode(mode, owner_kept=True, group_kept=False), member=of_the_copy)
+        & ~_bits(mode, member=of_the_source)
     ]
     assert opened == []
 

@@ -1,39 +1,17 @@
 """Copy a database at one instant, whoever writes meanwhile."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from ops.errors import BusyError, DestinationError
 from ops.names import display
-from ops.sqlite.source import OpenDatabase, remove_database, sqlite_failure
+from ops.sqlite.connection import remove_database, sqlite_failure
+from ops.sqlite.source import OpenDatabase
 
 _STEP_PAGES = 1000
 _MOST_BUSY_STEPS = 40
 _BUSY_SLEEP_SECONDS = 0.25
-
-
-@contextmanager
-def pinned(database: OpenDatabase) -> Iterator[None]:
-    """Hold the database at this instant: every read in between sees one state.
-
-    A read transaction begins with its first read (https://www.sqlite.org/lang_transaction.html,
-    "deferred"), so one is made. In WAL mode writers go on undisturbed.
-
-    Raises:
-        OpsError: The database is locked or cannot be read.
-    """
-    try:
-        database.connection.execute("BEGIN")
-        database.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.Error as error:
-        raise sqlite_failure(database.file.path, error) from error
-    try:
-        yield
-    finally:
-        if database.connection.in_transaction:
-            database.connection.execute("ROLLBACK")
 
 
 def back_up(database: OpenDatabase, copy: Path, *, advance: Callable[[int, int], None]) -> None:

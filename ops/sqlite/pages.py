@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ops.model import PAGE_DIGEST_BYTES, PageDigests
+from ops.sqlite.connection import connect
 from ops.sqlite.header import parse_header
-from ops.sqlite.source import connect
 
 _INTERIOR = {0x02: "index", 0x05: "table"}
 _LEAF = {0x0A: "index", 0x0D: "table"}

@@ -1,0 +1,68 @@
+"""Connections to databases, and what their errors mean to the operator."""
+
+import os
+import sqlite3
+import urllib.parse
+from pathlib import Path
+
+from ops.errors import BusyError, DamagedError, OpsError, SourceError
+from ops.names import display
+from ops.sqlite.header import SIDECARS, sidecar
+
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+
+
+def connect(path: Path, options: str, timeout_seconds: float) -> sqlite3.Connection:
+    """Open a database by URI and make sure that it can be read.
+
+    Raises:
+        sqlite3.Error: It cannot; the connection is closed.
+    """
+    uri = f"file:{urllib.parse.quote(os.fsencode(path))}?{options}"
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, timeout=timeout_seconds, check_same_thread=False
+    )
+    try:
+        # Text that is not UTF-8 must not stop a check: it is read as bytes in disguise.
+        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+        connection.execute("PRAGMA query_only = 1")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def remove_database(path: Path) -> None:
+    """Remove a database of our own with its sidecars; what is not there is no error.
+
+    Raises:
+        OSError: One of them cannot be removed.
+    """
+    for suffix in ("", *SIDECARS):
+        sidecar(path, suffix).unlink(missing_ok=True)
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """Return the primary result code of an error (https://www.sqlite.org/rescode.html)."""
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+
+
+def sqlite_failure(path: Path, error: sqlite3.Error) -> OpsError:
+    """Turn an error of SQLite into a failure that names the database and the cause.
+
+    Returns:
+        `BusyError` for a lock that was not given up in time, `SourceError` otherwise.
+    """
+    if primary_code(error) in _BUSY:
+        return BusyError(
+            f"the database stayed locked: {display(path)}: {error}",
+            hint="try again when the application is less busy, or raise ops.lock_timeout",
+        )
+    message = f"cannot read the database {display(path)}: {error}"
+    if isinstance(error, sqlite3.OperationalError):
+        return SourceError(message)
+    return DamagedError(
+        message,
+        hint="the file is damaged: restore another copy, or try `sqlite3 DATABASE .recover`",
+    )

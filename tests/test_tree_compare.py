@@ -1,0 +1,363 @@
+"""Reading a tree and comparing it: every byte counts, and every change shows."""
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ops.errors import SourceError, VerificationError
+from ops.model import Entry, Kind, narrowed_mode
+from ops.tree.compare import Difference, differences, hash_file, read_tree
+from ops.tree.transfer import BUFFER_BYTES
+from tests.filesystem import (
+    FLISTXATTR,
+    Directory,
+    File,
+    HardLink,
+    Link,
+    Pipe,
+    build,
+    footprint,
+    read,
+    with_refusal,
+)
+from tests.strategies import contents, trees
+
+
+def _read(root: Path, *, contents: bool = True) -> dict[bytes, Entry]:
+    return {
+        entry.path: entry for entry in read_tree(root, error=VerificationError, contents=contents)
+    }
+
+
+def _fields(expected: Path, found: Path) -> dict[bytes, list[str]]:
+    """Say for each path in which fields two trees differ; no field where one lacks the path."""
+    before, after = _read(expected), _read(found)
+    fields: dict[bytes, list[str]] = {path: [] for path in before.keys() ^ after.keys()}
+    for path in before.keys() & after.keys():
+        if found := differences(before[path], after[path]):
+            fields[path] = [one.field for one in found]
+    return fields
+
+
+@given(trees())
+def test_a_tree_is_read_as_it_is_and_left_as_it_was(tree: Directory) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name) / "tree"
+        build(root, tree)
+        before = footprint(root)
+        pieces: list[int] = []
+        entries = {
+            entry.path: entry
+            for entry in read_tree(root, error=VerificationError, advance=pieces.append)
+        }
+        assert footprint(root) == before
+        found = read(root)
+        assert entries.keys() == found.keys()
+        linked: dict[object, set[bytes]] = {}
+        for path, (_, mode, uid, gid, mtime, _, content, link, xattrs) in found.items():
+            entry = entries[path]
+            assert (entry.mode, entry.uid, entry.gid) == (mode, uid, gid)
+            assert (entry.modified_ns, entry.xattrs) == (mtime, xattrs)
+            if entry.kind is Kind.FILE:
+                assert entry.digest == content
+            assert entry.target == (content if entry.kind is Kind.SYMLINK else b"")
+            if link:
+                linked.setdefault(link, set()).add(path)
+        for names in linked.values():
+            # One of them, met first, has no link; the others point to it.
+            first = {path for path in names if not entries[path].link}
+            assert {entries[path].link for path in names} <= {b"", *first}
+            assert len(first) == 1
+        once = [entry for entry in entries.values() if not entry.link]
+        assert sum(pieces) == sum(entry.size for entry in once)
+
+
+@given(trees())
+def test_without_contents_no_byte_is_read(tree: Directory) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name) / "tree"
+        build(root, tree)
+        pieces: list[int] = []
+        stream = read_tree(root, error=VerificationError, contents=False, advance=pieces.append)
+        quick = {entry.path: entry for entry in stream}
+        assert pieces == []
+        full = _read(root)
+        assert quick == {
+            path: replace(entry, digest="", accessed_ns=quick[path].accessed_ns)
+            for path, entry in full.items()
+        }
+
+
+@given(trees())
+def test_a_tree_built_twice_shows_no_difference(tree: Directory) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        one, two = Path(name) / "one", Path(name) / "two"
+        build(one, tree)
+        build(two, tree)
+        # The two inodes of a pipe get their times from the clock.
+        late = {path for path, entry in _read(one).items() if entry.kind in _TIMELESS}
+        fields = _fields(one, two)
+        assert fields.keys() <= late
+        assert all(found == ["mtime"] for found in fields.values())
+
+
+_TIMELESS = {Kind.FIFO, Kind.SYMLINK}
+
+
+@given(st.binary(min_size=1, max_size=300), st.integers(0), st.integers(1, 255))
+@example(b"x" * (BUFFER_BYTES + 1), BUFFER_BYTES, 1)
+def test_one_changed_byte_shows_though_nothing_else_does(
+    content: bytes, position: int, change: int
+) -> None:
+    position %= len(content)
+    other = bytearray(content)
+    other[position] ^= change
+    with tempfile.TemporaryDirectory() as name:
+        one, two = Path(name) / "one", Path(name) / "two"
+        build(one, Directory({b"file": File(content)}))
+        build(two, Directory({b"file": File(bytes(other))}))
+        assert _fields(one, two) == {b"file": ["content"]}
+
+
+TREE = Directory(
+    {
+        b"a": File(b"content", xattrs=(("user.origin", b"x"),)),
+        b"b": HardLink(b"a"),
+        b"directory": Directory({b"inside": File()}),
+        b"link": Link(b"a"),
+        b"pipe": Pipe(),
+    }
+)
+
+
+def _again(path: Path) -> None:
+    """Give a file an inode of its own, with all it had."""
+    content, status = path.read_bytes(), path.stat()
+    attributes = [(name, os.getxattr(path, name)) for name in os.listxattr(path)]
+    path.unlink()
+    path.write_bytes(content)
+    for name, value in attributes:
+        os.setxattr(path, name, value)
+    path.chmod(status.st_mode & 0o7777)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _keep_times(root: Path, change: Callable[[Path], object]) -> None:
+    """Make a change that shows in no directory's times."""
+    paths = [root, *root.rglob("*")]
+    times = {path: path.lstat() for path in paths}
+    change(root)
+    for path, status in times.items():
+        if path.exists() and path.is_dir():
+            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _touch(path: Path, *, follow_symlinks: bool = True) -> None:
+    status = path.lstat()
+    times = (status.st_atime_ns, status.st_mtime_ns + 1)
+    os.utime(path, ns=times, follow_symlinks=follow_symlinks)
+
+
+def _retarget(path: Path) -> None:
+    status = path.lstat()
+    path.unlink()
+    path.symlink_to("b")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
+
+
+def _become_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+CHANGES: list[tuple[Callable[[Path], object], dict[bytes, list[str]]]] = [
+    (lambda root: None, {}),
+    (lambda root: (root / "directory/inside").unlink(), {b"directory/inside": []}),
+    (lambda root: (root / "directory/more").touch(), {b"directory/more": []}),
+    (lambda root: (root / "directory/inside").chmod(0o600), {b"directory/inside": ["mode"]}),
+    (lambda root: (root / "directory/inside").chmod(0o4644), {b"directory/inside": ["mode"]}),
+    (lambda root: (root / "directory").chmod(0o1755), {b"directory": ["mode"]}),
+    (lambda root: root.chmod(0o700), {b"": ["mode"]}),
+    (lambda root: (root / "pipe").chmod(0o620), {b"pipe": ["mode"]}),
+    (lambda root: _touch(root / "directory/inside"), {b"directory/inside": ["mtime"]}),
+    (lambda root: _touch(root / "pipe"), {b"pipe": ["mtime"]}),
+    (lambda root: _touch(root / "link", follow_symlinks=False), {b"link": ["mtime"]}),
+    (lambda root: _retarget(root / "link"), {b"link": ["link"]}),
+    (lambda root: _again(root / "b"), {b"b": ["hard link"]}),
+    (
+        lambda root: os.setxattr(root / "a", "user.origin", b"y"),
+        {b"a": ["xattrs"], b"b": ["xattrs"]},
+    ),
+    (
+        lambda root: os.removexattr(root / "a", "user.origin"),
+        {b"a": ["xattrs lost"], b"b": ["xattrs lost"]},
+    ),
+    (
+        lambda root: os.setxattr(root / "directory", "user.new", b""),
+        {b"directory": ["xattrs"]},
+    ),
+    (lambda root: _become_directory(root / "pipe"), {b"pipe": ["kind"]}),
+]
+
+
+@pytest.mark.parametrize(("change", "fields"), CHANGES)
+def test_one_change_shows_as_what_it_is(
+    tmp_path: Path, change: Callable[[Path], object], fields: dict[bytes, list[str]]
+) -> None:
+    for name in ("one", "two"):
+        build(tmp_path / name, TREE)
+        for path in ("pipe", "link"):  # the clock gave them their times
+            os.utime(tmp_path / name / path, ns=(5, 5), follow_symlinks=False)
+    _keep_times(tmp_path / "two", change)
+    assert _fields(tmp_path / "one", tmp_path / "two") == fields
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving a file away, and devices, take root")
+def test_another_owner_or_device_shows(tmp_path: Path) -> None:
+    for name, device in (("one", os.makedev(1, 3)), ("two", os.makedev(1, 5))):
+        root = tmp_path / name
+        root.mkdir()
+        (root / "file").touch()
+        os.mknod(root / "null", 0o020600, device)
+        for path in (root / "file", root / "null", root):
+            os.utime(path, ns=(5, 5))
+    assert _fields(tmp_path / "one", tmp_path / "two") == {b"null": ["device"]}
+    os.chown(tmp_path / "two/file", 1234, -1)
+    os.chown(tmp_path / "one/null", -1, 1234)
+    assert _fields(tmp_path / "one", tmp_path / "two") == {
+        b"file": ["owner"],
+        b"null": ["device", "owner"],
+    }
+
+
+ENTRY = Entry(
+    path=b"a",
+    kind=Kind.FILE,
+    mode=0o644,
+    modified_ns=1_500_000_000,
+    size=3,
+    digest="00",
+    xattrs=(("user.a", b"1"), ("user.b", b"2")),
+)
+
+
+def test_what_is_expected_and_found_is_ready_to_print() -> None:
+    found = replace(ENTRY, size=4, modified_ns=-1, target=b"x\n", link=b"\xff", mode=0o4000)
+    assert differences(ENTRY, found) == (
+        Difference(field="size", expected="3", found="4"),
+        Difference(field="link", expected="", found="x\\n"),
+        Difference(field="mode", expected="0644", found="4000"),
+        Difference(field="mtime", expected="1.500000000", found="-1.999999999"),
+        Difference(field="hard link", expected="", found="\\xff"),
+    )
+    other = differences(ENTRY, replace(ENTRY, kind=Kind.FIFO, size=0))
+    assert other == (Difference(field="kind", expected="file", found="fifo"),)
+
+
+@pytest.mark.parametrize("digest", ["", "00"])
+def test_a_digest_counts_only_where_both_sides_have_one(digest: str) -> None:
+    assert differences(replace(ENTRY, digest=digest), replace(ENTRY, digest="")) == ()
+    assert [one.field for one in differences(ENTRY, replace(ENTRY, digest="11"))] == ["content"]
+
+
+@pytest.mark.parametrize(
+    ("xattrs", "field"),
+    [
+        ((), "xattrs lost"),
+        ((("user.a", b"1"),), "xattrs lost"),
+        ((("user.a", b"2"),), "xattrs"),
+        ((("user.a", b"1"), ("user.b", b"2"), ("user.c", b"")), "xattrs"),
+    ],
+)
+def test_lost_attributes_are_told_from_changed_ones(
+    xattrs: tuple[tuple[str, bytes], ...], field: str
+) -> None:
+    assert [one.field for one in differences(ENTRY, replace(ENTRY, xattrs=xattrs))] == [field]
+
+
+@given(st.integers(0, 0o7777), st.booleans(), st.booleans())
+def test_a_mode_narrowed_for_want_of_its_owner_or_group_is_no_change_of_mode(
+    mode: int, owner: bool, group: bool
+) -> None:
+    expected = replace(ENTRY, mode=mode, uid=0, gid=0)
+    narrow = narrowed_mode(mode, owner_kept=owner, group_kept=group)
+    found = replace(expected, mode=narrow, uid=0 if owner else 5, gid=0 if group else 5)
+    fields = [one.field for one in differences(expected, found)]
+    assert fields == ([] if owner and group else ["owner"])
+    wider = replace(found, mode=narrow ^ 0o100)
+    assert "mode" in [one.field for one in differences(expected, wider)]
+
+
+def test_the_mode_of_a_link_does_not_count() -> None:
+    link = replace(ENTRY, kind=Kind.SYMLINK, mode=0o777)
+    assert differences(link, replace(link, mode=0o755)) == ()
+
+
+def test_access_times_do_not_count() -> None:
+    assert differences(ENTRY, replace(ENTRY, accessed_ns=9, changed_ns=9, identity=(1, 1))) == ()
+
+
+def test_a_file_that_vanishes_meanwhile_is_left_out(tmp_path: Path) -> None:
+    build(tmp_path / "tree", Directory({b"a": File(b"x"), b"b": File(b"y")}))
+
+    def remove(_count: int) -> None:
+        (tmp_path / "tree/b").unlink(missing_ok=True)
+
+    entries = list(read_tree(tmp_path / "tree", error=SourceError, advance=remove))
+    assert [entry.path for entry in entries] == [b"", b"a"]
+
+
+def test_a_file_that_becomes_a_link_is_not_followed(tmp_path: Path) -> None:
+    build(tmp_path / "tree", Directory({b"a": File(b"x"), b"b": File(b"y")}))
+
+    def swap(_count: int) -> None:
+        (tmp_path / "tree/b").unlink()
+        (tmp_path / "tree/b").symlink_to("a")
+
+    with pytest.raises(SourceError, match=r"cannot read .*/tree/b: Too many levels of symbolic"):
+        list(read_tree(tmp_path / "tree", error=SourceError, advance=swap))
+
+
+def test_attributes_that_cannot_be_read_are_a_failure(tmp_path: Path) -> None:
+    build(tmp_path / "tree", Directory({b"a": File(b"x")}))
+    with pytest.raises(SourceError, match=r"cannot read .*/tree: Input/output error"):
+        with_refusal(
+            FLISTXATTR,
+            errno.EIO,
+            lambda: list(read_tree(tmp_path / "tree", error=SourceError)),
+        )
+
+
+def test_a_tree_that_is_not_there_is_reported_by_name(tmp_path: Path) -> None:
+    with pytest.raises(VerificationError, match=r"cannot read .*/nowhere: No such file"):
+        list(read_tree(tmp_path / "nowhere", error=VerificationError))
+
+
+@given(contents)
+@example(b"x" * (2 * BUFFER_BYTES + 1))
+def test_the_digest_of_a_file_is_its_sha_256(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "file"
+        path.write_bytes(content)
+        pieces: list[int] = []
+        digest = hash_file(path, advance=pieces.append)
+        assert digest == hashlib.sha256(content).hexdigest()
+        assert sum(pieces) == len(content)
+        assert hash_file(path) == digest
+
+
+def test_hashing_does_not_follow_a_link(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("file")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        hash_file(tmp_path / "link")
+    with pytest.raises(FileNotFoundError):
+        hash_file(tmp_path / "nowhere")
