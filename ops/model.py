@@ -153,8 +153,8 @@ def narrowed_mode(mode: int, *, owner_kept: bool, group_kept: bool) -> int:
     the powers of somebody else, so they go.
     """
     if not group_kept:
-        others = mode & 0o007
-        mode = (mode & ~(0o070 | stat.S_ISGID)) | (mode & 0o070 & (others << 3))
+        both = (mode >> 3) & mode & 0o007
+        mode = (mode & ~(0o077 | stat.S_ISGID)) | both << 3 | both
     if not owner_kept:
         mode &= ~stat.S_ISUID
     return mode

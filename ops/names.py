@@ -5,6 +5,8 @@ import os
 import unicodedata
 from typing import TypeAlias
 
+_SHORT = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
 AnyPath: TypeAlias = str | bytes | os.PathLike[str]
 
 
@@ -23,11 +25,12 @@ def _escape(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # noqa: PLR2004 - surrogateescape's range (PEP 383)
         return f"\\x{code - 0xDC00:02x}"
-    if character == "\\":
-        return "\\\\"
+    if character in _SHORT:
+        return _SHORT[character]
     if character == " " or unicodedata.category(character)[0] not in "CZ":
         return character
-    return character.encode("unicode_escape").decode("ascii")
+    # \xNN is a byte that is no text; a character says so by its longer form.
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - the last of four digits
 
 
 def encode_name(path: bytes) -> dict[str, str]:

@@ -203,7 +203,7 @@ def unprivileged() -> Iterator[None]:
 
 # Numbers of system calls on x86-64 (<asm/unistd_64.h>).
 LSEEK, FCHMOD, LLISTXATTR, FLISTXATTR, GETDENTS64 = 8, 91, 195, 196, 217
-READLINKAT, UTIMENSAT, PREADV = 267, 280, 295
+READLINKAT, UTIMENSAT, PREADV2 = 267, 280, 327
 
 
 def with_refusal(call: int, error: int, action: Callable[[], Result]) -> Result:

@@ -367,9 +367,7 @@ def test_device_as_somebody_who_cannot_make_one(kind: int, commons: Path) -> Non
 
 
 @ROOT_ONLY
-def test_device_in_process(
-    commons: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_device_in_process(commons: Path, capsys: pytest.CaptureFixture[str]) -> None:
     instance = build_instance(commons / "production", evidences=1)
     try:
         os.mknod(instance.attachments / "null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
@@ -620,6 +618,18 @@ def test_mount_point(
         assert footprint(tmp_path) == before
     says = f"this directory cannot be replaced as a whole: {disc}"
     check_failure(ran, 4, says, hint=f"name a directory inside it, for example {disc}/attachments")
+
+
+def test_mount_inside_the_destination(
+    instance: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = build_instance(tmp_path / "copy", evidences=1)
+    with mounted(copy.attachments / "disc", "tmpfs", "size=1m") as disc:
+        before = footprint(tmp_path)
+        ran = run_here(capsys, "clone", "--force", *from_flags(instance), *to_flags(copy))
+        assert footprint(tmp_path) == before
+    says = f"a file system is mounted inside the destination: {disc}"
+    check_failure(ran, 4, says, hint="unmount it first")
 
 
 @pytest.mark.parametrize("linked", [False, True])
@@ -1079,7 +1089,7 @@ def test_variable_that_does_not_fit_the_file(tmp_path: Path) -> None:
 
 
 @ROOT_ONLY
-def test_configuration_in_a_home_of_somebody_else(commons: Path, tmp_path: Path) -> None:
+def test_configuration_in_a_home_of_somebody_else(commons: Path) -> None:
     """`setpriv` and `su -m` leave HOME as it was."""
     (commons / "private").mkdir(mode=0o700)
     environment = {"HOME": str(commons / "private")}

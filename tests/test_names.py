@@ -93,5 +93,5 @@ def test_only_a_name_that_is_not_utf_8_is_written_in_base_64(name: bytes) -> Non
     ],
 )
 def test_a_name_written_otherwise_is_refused(fields: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         decode_name(fields)

@@ -470,7 +470,8 @@ def test_manage_through_the_command(
 
 
 def test_asking_leaves_nothing_in_the_application(application: Application) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPYCACHEPREFIX"}
+    other = {"PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE"}
+    environment = {key: value for key, value in os.environ.items() if key not in other}
     environment |= {"INVOKE_OPS_MANAGE": " ".join(f"'{part}'" for part in application.manage)}
     before = sorted(path.name for path in application.directory.rglob("*"))
     subprocess.run([*INV, "status"], cwd=ROOT, env=environment, check=True, capture_output=True)

@@ -42,8 +42,8 @@ def _fields(expected: Path, found: Path) -> dict[bytes, list[str]]:
     before, after = _read(expected), _read(found)
     fields: dict[bytes, list[str]] = {path: [] for path in before.keys() ^ after.keys()}
     for path in before.keys() & after.keys():
-        if found := differences(before[path], after[path]):
-            fields[path] = [one.field for one in found]
+        if different := differences(before[path], after[path]):
+            fields[path] = [one.field for one in different]
     return fields
 
 
@@ -179,7 +179,7 @@ def _become_directory(path: Path) -> None:
 
 
 CHANGES: list[tuple[Callable[[Path], object], dict[bytes, list[str]]]] = [
-    (lambda root: None, {}),
+    (Path.lstat, {}),
     (lambda root: (root / "directory/inside").unlink(), {b"directory/inside": []}),
     (lambda root: (root / "directory/more").touch(), {b"directory/more": []}),
     (lambda root: (root / "directory/inside").chmod(0o600), {b"directory/inside": ["mode"]}),

@@ -60,7 +60,7 @@ def test_directories_that_forbid_their_owner_everything_are_opened_up() -> None:
         root = Path(name) / "tree"
         closed = Directory({b"file": File(), b"in": Directory({b"file": File()}, mode=0)}, mode=0)
         build(root, Directory({b"closed": closed}, mode=0o500))
-        for path in [name, root, *root.rglob("*")]:
+        for path in [Path(name), root, *root.rglob("*")]:
             os.chown(path, NOBODY, NOBODY)
         with unprivileged():
             remove_tree(root, error=DestinationError)

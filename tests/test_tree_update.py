@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -138,12 +139,20 @@ _changes = st.lists(
 )
 
 
+def _wait_for_the_clock() -> None:
+    """Let a change have another ctime than what came before: kernels count in ticks of 10 ms."""
+    time.sleep(0.011)
+
+
 def _apply(root: Path, changes: list[_Change]) -> None:
+    _wait_for_the_clock()
     for number, (change, one, two) in enumerate(changes):
         base = os.fsencode(root)
         paths = [base + b"/" + path for path in sorted(read(root)) if path]
         folders = [base, *(path for path in paths if os.path.isdir(path) and not _is_link(path))]
         fresh = folders[two % len(folders)] + b"/new-%d" % number
+        while os.path.lexists(fresh):
+            fresh += b"+"
         if not paths:
             os.mkdir(fresh)
             continue
@@ -481,6 +490,7 @@ def test_a_changed_mode_alone_is_copied(tmp_path: Path) -> None:
     with mirroring(source, tmp_path / "destination") as mirror:
         mirror.update()
         mirror.finish()
+        _wait_for_the_clock()
         (source / "a").chmod(0o4711)
         (source / "d").chmod(0o1700)
         os.setxattr(source / "d", "user.origin", b"x")

@@ -26,7 +26,7 @@ _MOST_READS = 3
 
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
-_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 """What opening an entry answers when it vanished or became something else."""
 
 
@@ -177,13 +177,13 @@ class Copier:
             os.close(reader)
 
     def _fill(self, path: bytes, reader: int, writer: int) -> Copied:
-        for attempt in range(1, _MOST_READS + 1):
+        settled, reads = False, 0
+        while not settled and reads < _MOST_READS:
+            reads += 1
             before = entry_from_stat(path, os.fstat(reader))
             digest, length = self._transfer(path, before, reader, writer)
             after = entry_from_stat(path, os.fstat(reader))
             settled = before.same_inode_state(after) and length == after.size
-            if settled or attempt == _MOST_READS:
-                break
         try:
             xattrs = read_xattrs(reader)
         except OSError as error:
@@ -202,7 +202,8 @@ class Copier:
         position = 0
         sparse = entry.allocated < entry.size
         try:
-            ranges = list(data_ranges(reader, entry.size)) if sparse else [(0, -1)]
+            # Never past the size at the beginning: a writer may be faster than we are.
+            ranges = list(data_ranges(reader, entry.size)) if sparse else [(0, entry.size)]
         except OSError as error:
             raise self._unreadable(path, error) from error
         try:
@@ -210,8 +211,8 @@ class Copier:
             for start, end in ranges:
                 hash_zeros(digest, start - position)
                 position = start
-                while end < 0 or position < end:
-                    wanted = len(view) if end < 0 else min(len(view), end - position)
+                while position < end:
+                    wanted = min(len(view), end - position)
                     count = self._read(path, reader, view[:wanted], position)
                     if not count:
                         break

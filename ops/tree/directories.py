@@ -88,6 +88,7 @@ class Directories:
                     self._keep_deep(child)
                 descriptor = child
         except OSError as error:
+            self._shorten(0)  # a walk that begins again must not meet what was open then
             error.filename = self.full_path(path)
             raise
         self._last = (path, descriptor)

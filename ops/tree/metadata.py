@@ -131,7 +131,7 @@ def apply_name_metadata(directory: int, name: bytes, entry: Entry) -> Kept:
         group = _permitted(lambda: chown(-1, entry.gid))
     xattrs = True
     if not stat.S_ISLNK(status.st_mode):
-        xattrs = _apply_xattrs(reach(name, directory), entry.xattrs) if entry.xattrs else True
+        xattrs = _apply_xattrs(reach(name, directory), entry.xattrs)
         mode = narrowed_mode(entry.mode, owner_kept=owner, group_kept=group)
         os.chmod(name, mode, dir_fd=directory)
     times = (entry.accessed_ns, entry.modified_ns)
@@ -141,6 +141,11 @@ def apply_name_metadata(directory: int, name: bytes, entry: Entry) -> Kept:
 
 def _apply_xattrs(target: int | str, xattrs: tuple[tuple[str, bytes], ...]) -> bool:
     kept = True
+    # A place may give by itself what the entry does not have: a default access control list.
+    wanted = {name for name, _ in xattrs}
+    for name, _ in read_xattrs(target):
+        if name not in wanted:
+            os.removexattr(target, name, follow_symlinks=isinstance(target, int))
     for name, value in xattrs:
         try:
             os.setxattr(target, name, value, follow_symlinks=isinstance(target, int))

@@ -20,6 +20,8 @@ def remove_tree(root: Path, *, error: type[OpsError]) -> None:
     """
     emptied: list[bytes] = []
     try:
+        if not stat.S_ISDIR(root.lstat().st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), root)
         root.chmod(0o700)
         with Directories(root) as tree:
             pending = [b""]
@@ -43,13 +45,24 @@ def _remove_files(tree: Directories, path: bytes, device: int) -> list[bytes]:
     if os.fstat(descriptor).st_dev != device:
         # Whoever mounted it did not mean it to be deleted.
         raise OSError(errno.EBUSY, "a file system is mounted here", tree.full_path(path))
+    try:
+        return _empty(descriptor, path)
+    except OSError as error:
+        # The calls know a name or a descriptor only: the operator needs the whole path.
+        name = error.filename if isinstance(error.filename, str) else ""
+        error.filename = tree.full_path(join_path(path, os.fsencode(name)) if name else path)
+        raise
+
+
+def _empty(descriptor: int, path: bytes) -> list[bytes]:
     below: list[bytes] = []
-    for name in os.listdir(descriptor):  # noqa: PTH208 - by descriptor, which pathlib lacks
+    for name in os.listdir(descriptor):
         status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
             os.unlink(name, dir_fd=descriptor)
             continue
-        if status.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+        locked = status.st_mode & stat.S_IRWXU != stat.S_IRWXU
+        if locked and status.st_dev == os.fstat(descriptor).st_dev:
             os.chmod(name, 0o700, dir_fd=descriptor)
         below.append(join_path(path, os.fsencode(name)))
     return below

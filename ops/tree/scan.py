@@ -1,5 +1,6 @@
 """Walk a tree and describe what is there."""
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ class TreeSize:
 
 _BLOCK = 4096
 
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What opening a directory answers when it vanished or became something else."""
+
 
 def walk(tree: Directories) -> Iterator[Entry]:
     """Describe every entry of a tree, the root first, a directory before what it holds.
@@ -43,8 +47,8 @@ def walk(tree: Directories) -> Iterator[Entry]:
         path = pending.pop()
         try:
             directory = tree.open(path)
-        except FileNotFoundError:
-            if not path:
+        except OSError as error:
+            if error.errno not in _GONE:
                 raise
             continue
         yield entry_from_stat(path, os.fstat(directory))

@@ -1,6 +1,7 @@
 """Bring a copy of a tree up to date with its source, in one pass."""
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from ops.model import Entry, Kind
@@ -75,6 +76,7 @@ def update_copy(
     seen: set[bytes] = set()
     copied: set[bytes] = set()
     new: set[bytes] = set()
+    lost: set[bytes] = set()
     for entry in walk(source):
         known = entry.path in copy.entries
         try:
@@ -83,9 +85,11 @@ def update_copy(
                 if not known:
                     new.add(entry.path)
         except VanishedError:
+            lost.add(entry.path)
             continue  # the old copy, if any, is gone too: the next pass sees what came instead
         seen.add(entry.path)
         advance(entry)
+    _mend_links(copy, copied | lost)
     gone = frozenset(path for path in copy.entries if path not in seen)
     if delete:
         remove_entries(copier, copy, gone)
@@ -114,13 +118,23 @@ def remove_entries(copier: Copier, copy: TreeCopy, paths: frozenset[bytes]) -> N
     _mend_links(copy, paths)
 
 
-def _mend_links(copy: TreeCopy, removed: frozenset[bytes]) -> None:
-    """Let the names of a file whose first name was removed refer to the next one."""
+def _mend_links(copy: TreeCopy, moved: AbstractSet[bytes]) -> None:
+    """Let the names of a file whose first name is gone or another file refer to the next one."""
     heirs: dict[bytes, bytes] = {}
-    orphaned = [entry for entry in copy.entries.values() if entry.link in removed]
-    for entry in sorted(orphaned, key=lambda entry: entry.path):
+    orphaned = [
+        entry
+        for entry in copy.entries.values()
+        if entry.link and entry.link in moved and entry.path not in moved
+    ]
+    for entry in sorted(orphaned, key=lambda entry: _walk_order(entry.path)):
         heir = heirs.setdefault(entry.link, entry.path)
         copy.entries[entry.path] = replace(entry, link=b"" if heir == entry.path else heir)
+
+
+def _walk_order(path: bytes) -> list[tuple[bool, bytes]]:
+    """Order paths as `walk` does: the files of a directory before what lies in its directories."""
+    *directories, name = path.split(b"/")
+    return [*((True, directory) for directory in directories), (False, name)]
 
 
 def _bring_over(
@@ -150,7 +164,7 @@ def _bring_over(
     if not result.settled:
         copy.unsettled.add(entry.path)
     _note(copy, entry.path, result.kept)
-    if linked:
+    if result.entry.links > 1:  # maybe linked since it was listed
         first_names[result.entry.identity] = entry.path
     return True
 
@@ -158,12 +172,13 @@ def _bring_over(
 def _bring_directory(copier: Copier, copy: TreeCopy, entry: Entry, known: Entry | None) -> bool:
     if known is not None and known.same_inode_state(entry):
         return False
+    xattrs = copier.directory_xattrs(entry.path)
     if known is None or known.kind is not Kind.DIRECTORY:
         if known is not None:
             _remove(copier, copy, entry.path)
         if entry.path:  # the root is made by whoever owns the copy
             copier.make_directory(entry.path)
-    copy.entries[entry.path] = replace(entry, xattrs=copier.directory_xattrs(entry.path))
+    copy.entries[entry.path] = replace(entry, xattrs=xattrs)
     return known is None
 
 

@@ -1,0 +1,228 @@
+"""A manifest reads back as it was written, or it is refused."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ops.manifest import Head, ManifestError, decode_manifest, encode_manifest
+from ops.model import Entry, Kind, PageDigests
+from tests.strategies import names, times
+
+_paths = st.lists(names, max_size=3).map(b"/".join)
+
+# An attribute's name is text, or bytes in disguise.
+_attribute_names = st.one_of(
+    st.sampled_from(["user.origin", "user.\udcff", 'user."\\n', "user.\x85\u2028é"]),
+    st.binary(min_size=1, max_size=8).map(lambda name: name.decode("utf-8", "surrogateescape")),
+)
+_xattrs = st.dictionaries(_attribute_names, st.binary(max_size=20), max_size=2).map(
+    lambda pairs: tuple(pairs.items())
+)
+
+
+@st.composite
+def _entries(draw: st.DrawFn) -> Entry:
+    kind = draw(st.sampled_from(Kind))
+    device = kind in {Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE}
+    return Entry(
+        path=draw(_paths),
+        kind=kind,
+        mode=draw(st.integers(0, 0o7777)),
+        uid=draw(st.integers(0, 2**32 - 1)),
+        gid=draw(st.integers(0, 2**32 - 1)),
+        modified_ns=draw(times),
+        size=draw(st.integers(0, 2**63 - 1)) if kind is Kind.FILE else 0,
+        digest=draw(st.sampled_from(["", "0a" * 32])) if kind is Kind.FILE else "",
+        target=draw(_paths) if kind is Kind.SYMLINK else b"",
+        link=draw(_paths) if kind is not Kind.DIRECTORY else b"",
+        device=draw(st.integers(0, 2**32)) if device else 0,
+        xattrs=draw(_xattrs),
+    )
+
+
+_heads = st.builds(
+    Head,
+    captured=st.text(max_size=20),
+    tool=st.text(max_size=10),
+    profile=st.text(st.characters(exclude_categories=["Cs"]) | st.just("\udcff"), max_size=10),
+    mode=st.integers(0, 0o7777),
+    database=st.builds(
+        PageDigests,
+        size=st.integers(0, 2**50),
+        digest=st.sampled_from(["", "ff" * 32]),
+        page_size=st.sampled_from([512, 65536]),
+        pages=st.binary(max_size=64),
+    ),
+)
+
+
+def _document(head: Head, entries: tuple[Entry, ...]) -> bytes:
+    return b"".join(encode_manifest(head, entries))
+
+
+@given(_heads, st.lists(_entries(), max_size=5).map(tuple))
+def test_a_manifest_reads_back_as_it_was_written(head: Head, entries: tuple[Entry, ...]) -> None:
+    document = _document(head, entries)
+
+    assert decode_manifest(document) == (head, entries)
+
+
+@given(_heads, st.lists(_entries(), max_size=5).map(tuple))
+def test_a_manifest_is_json_lines_whatever_the_names(
+    head: Head, entries: tuple[Entry, ...]
+) -> None:
+    lines = list(encode_manifest(head, entries))
+
+    assert len(lines) == len(entries) + 2
+    assert all(line.endswith(b"\n") and line.count(b"\n") == 1 for line in lines)
+    assert all(isinstance(json.loads(line.decode("utf-8")), dict) for line in lines)
+    assert json.loads(lines[-1])["entries"] == len(entries)
+
+
+_HEAD = Head(
+    captured="2026-07-01T12:00:00+00:00",
+    tool="1.0",
+    profile="ciso_assistant",
+    database=PageDigests(size=1024, digest="ab" * 32, page_size=512, pages=bytes(range(16))),
+    mode=0o640,
+)
+_ENTRIES = (
+    Entry(path=b"", kind=Kind.DIRECTORY, mode=0o755, modified_ns=1),
+    Entry(
+        path=b"\xff.pdf",
+        kind=Kind.FILE,
+        mode=0o644,
+        uid=10,
+        gid=20,
+        modified_ns=-5,
+        size=12,
+        digest="cd" * 32,
+        xattrs=(("user.a", b"value"),),
+    ),
+    Entry(path=b"link", kind=Kind.SYMLINK, mode=0o777, target=b"a b"),
+    Entry(path=b"second", kind=Kind.FILE, mode=0o644, size=12, link=b"\xff.pdf"),
+)
+_WRITTEN = _document(_HEAD, _ENTRIES)
+_CLOSING = _WRITTEN.rindex(b"\n", 0, -1) + 1
+"""Where the last line begins."""
+
+
+def _changes(start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Replace each byte in turn by a few others: near ones, and those with a meaning."""
+    for place in range(start, end):
+        byte = _WRITTEN[place]
+        others = {byte ^ 1, byte ^ 0x20, byte ^ 0x80, *b' \n\r\t"0123456789'} - {byte}
+        for other in sorted(others):
+            yield place, _WRITTEN[:place] + bytes([other]) + _WRITTEN[place + 1 :]
+
+
+def _accepted(documents: Iterator[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """List the documents that are not refused, by where they were changed."""
+    accepted: list[tuple[int, bytes]] = []
+    for place, document in documents:
+        try:
+            decode_manifest(document)
+        except ManifestError:
+            continue
+        accepted.append((place, document[max(0, place - 20) : place + 20]))
+    return accepted
+
+
+def test_any_single_byte_changed_before_the_last_line_is_refused() -> None:
+    assert _accepted(_changes(0, _CLOSING)) == []
+
+
+def test_any_single_byte_changed_in_the_last_line_is_refused() -> None:
+    assert _accepted(_changes(_CLOSING, len(_WRITTEN))) == []
+
+
+@given(st.integers(0, _CLOSING - 1), st.integers(1, 255))
+@example(_WRITTEN.index(b"\n"), ord("\n") ^ ord("\r"))
+def test_any_change_to_any_byte_before_the_last_line_is_refused(place: int, flip: int) -> None:
+    document = bytearray(_WRITTEN)
+    document[place] ^= flip
+
+    with pytest.raises(ManifestError):
+        decode_manifest(bytes(document))
+
+
+def test_a_manifest_cut_short_anywhere_is_refused() -> None:
+    cuts = ((length, _WRITTEN[:length]) for length in range(len(_WRITTEN)))
+
+    assert _accepted(cuts) == []
+
+
+@pytest.mark.parametrize("added", [b"\n", b" ", b"{}", b"\0", _WRITTEN])
+def test_a_manifest_with_something_added_is_refused(added: bytes) -> None:
+    with pytest.raises(ManifestError):
+        decode_manifest(_WRITTEN + added)
+
+
+def test_a_line_left_out_or_twice_is_refused() -> None:
+    lines = _WRITTEN.splitlines(keepends=True)
+    for place in range(len(lines)):
+        for changed in (lines[:place] + lines[place + 1 :], lines[: place + 1] + lines[place:]):
+            with pytest.raises(ManifestError):
+                decode_manifest(b"".join(changed))
+
+
+@given(st.binary(max_size=200))
+@example(b"")
+@example(b"\n")
+@example(b"[]\n[]\n")
+@example(b'1\n{"entries":0}\n')
+@example(b'{"format":"ciso-ops manifest"}\n{"entries":0}\n')
+@example(b"[" * 100_000)
+def test_what_is_no_manifest_is_refused(document: bytes) -> None:
+    with pytest.raises(ManifestError):
+        decode_manifest(document)
+
+
+def _sealed(*lines: object) -> bytes:
+    """Write any lines as a manifest would be, with the right digest."""
+    import hashlib
+
+    body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    closing = {"entries": len(lines) - 1, "sha256": hashlib.sha256(body).hexdigest()}
+    return body + json.dumps(closing).encode() + b"\n"
+
+
+def _head_with(**fields: object) -> dict[str, object]:
+    head: dict[str, object] = json.loads(_WRITTEN.splitlines()[0])
+    return {**head, **fields}
+
+
+_ENTRY = json.loads(_WRITTEN.splitlines()[2])
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ([_head_with(format="bagit")], "no manifest of this tool"),
+        ([_head_with(schema_version=2)], "a newer version of this tool wrote it"),
+        ([_head_with(schema_version="1")], "no manifest"),
+        ([_head_with(database=None)], "no manifest"),
+        ([_head_with(database={"mode": "8"})], "no manifest"),
+        ([_head_with(), 7], "no manifest"),
+        ([_head_with(), {**_ENTRY, "kind": "door"}], "door"),
+        ([_head_with(), {**_ENTRY, "mode": "9"}], "no manifest"),
+        ([_head_with(), {**_ENTRY, "path_base64": "!"}], "no manifest"),
+        ([_head_with(), {**_ENTRY, "path_base64": 1}], "neither path nor path_base64"),
+        ([_head_with(), {**_ENTRY, "xattrs": {"user.a": "!"}}], "no manifest"),
+        ([_head_with(), {**_ENTRY, "xattrs": []}], "no manifest"),
+    ],
+)
+def test_a_sealed_document_that_makes_no_sense_is_refused(lines: list[object], reason: str) -> None:
+    with pytest.raises(ManifestError, match=reason):
+        decode_manifest(_sealed(*lines))
+
+
+def test_a_document_sealed_in_the_test_is_read() -> None:
+    """The refusals above are for the reasons given, not for the seal."""
+    head, entries = decode_manifest(_sealed(_head_with(), _ENTRY))
+
+    assert head == _HEAD
+    assert entries == (_ENTRIES[1],)

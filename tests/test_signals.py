@@ -1,0 +1,254 @@
+"""Signals during a real run: the old pair or the new one, nothing else, and the right code."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from ops.demo_instance import build_instance
+from ops.errors import InterruptedRunError
+from ops.model import Instance
+from ops.publish import publish
+from ops.workspace import workspace
+from tests.command import INV, ROOT, from_flags, to_flags
+from tests.filesystem import footprint, read
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+EVIDENCES = 3000
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Instance:
+    """Make an instance that takes a moment to copy; no test changes it."""
+    return build_instance(tmp_path_factory.mktemp("large"), evidences=EVIDENCES)
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Instance:
+    """Make a pair that is to be replaced."""
+    return build_instance(tmp_path / "old", evidences=3)
+
+
+@pytest.fixture
+def started(large: Instance, old: Instance) -> Iterator[subprocess.Popen[str]]:
+    """Start a clone over the old pair."""
+    process = start(large, old)
+    yield process
+    stop(process)
+
+
+def start(
+    source: Instance, copy: Instance, *flags: str, nohup: bool = False
+) -> subprocess.Popen[str]:
+    """Start a clone in a process of its own."""
+    command = [*INV, "clone", "--force", *flags, *map(str, (*from_flags(source), *to_flags(copy)))]
+    program = shutil.which("nohup")
+    if nohup and program is None:
+        pytest.skip("takes nohup")
+    return subprocess.Popen(
+        [program, *command] if nohup and program is not None else command,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def stop(process: subprocess.Popen[str]) -> None:
+    """End a process that a failed test left, with its pipes."""
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+def wait_for(process: subprocess.Popen[str], step: str) -> None:
+    """Read what the process says until a step begins."""
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.startswith(step):
+            return
+    raise AssertionError("".join(seen))
+
+
+def check_stopped(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Check the exit code and the one line."""
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == CODES[number], err
+    assert out == ""
+    lines = [line for line in err.splitlines() if not line.endswith(" …")]
+    assert lines == [f"error: stopped by {number.name}; nothing was published"]
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_stops_a_copy(
+    number: signal.Signals, started: subprocess.Popen[str], large: Instance, old: Instance
+) -> None:
+    before, source = footprint(old.attachments), footprint(large.attachments)
+    wait_for(started, "copy attachments")
+    started.send_signal(number)
+    check_stopped(started, number)
+    assert footprint(old.attachments) == before
+    assert footprint(large.attachments) == source
+    assert sorted(path.name for path in old.database.parent.iterdir()) == [
+        "attachments",
+        "ciso-assistant.sqlite3",
+    ]
+
+
+@pytest.mark.parametrize("step", ["copy database", "re-read attachments", "write to disk"])
+def test_stops_any_step(
+    step: str, started: subprocess.Popen[str], old: Instance, tmp_path: Path
+) -> None:
+    before = read(old.database.parent, times=False)
+    wait_for(started, step)
+    started.send_signal(signal.SIGTERM)
+    started.wait(timeout=60)
+    if started.returncode == 0:  # it was done before the signal came
+        assert len(list(old.attachments.iterdir())) == EVIDENCES
+    else:
+        check_stopped(started, signal.SIGTERM)
+        assert read(old.database.parent, times=False) == before
+    assert not list(tmp_path.rglob(".ciso-ops-*"))
+
+
+def test_new_parents_are_removed_again(large: Instance, tmp_path: Path) -> None:
+    copy = Instance(database=tmp_path / "a" / "b" / "db", attachments=tmp_path / "c" / "files")
+    process = start(large, copy)
+    try:
+        wait_for(process, "copy attachments")
+        process.send_signal(signal.SIGTERM)
+        check_stopped(process, signal.SIGTERM)
+    finally:
+        stop(process)
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_a_second_signal_does_not_stop_the_cleaning_up(
+    started: subprocess.Popen[str], old: Instance
+) -> None:
+    """Who presses Ctrl-C presses it twice."""
+    before = footprint(old.attachments)
+    wait_for(started, "re-read attachments")
+    for _ in range(3):
+        started.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+    _, err = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert "Traceback" not in err
+    assert footprint(old.attachments) == before
+    assert not list(old.database.parent.glob(".ciso-ops-*"))
+
+
+def test_a_signal_after_the_publishing_tells_no_lie(large: Instance, tmp_path: Path) -> None:
+    """The old pair is being deleted by then: the new one is in its place."""
+    old = build_instance(tmp_path / "old", evidences=EVIDENCES)
+    inode = old.attachments.stat().st_ino
+    process = start(large, old)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                if old.attachments.stat().st_ino != inode:
+                    break
+            except FileNotFoundError:
+                continue  # between the two renames
+        time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    finally:
+        stop(process)
+    assert old.attachments.stat().st_ino != inode
+    assert "nothing was published" not in err
+    assert not list(old.database.parent.glob(".ciso-ops-*"))
+
+
+def test_ignored_hangup_stays_ignored(large: Instance, old: Instance) -> None:
+    process = start(large, old, nohup=True)
+    try:
+        wait_for(process, "copy attachments")
+        process.send_signal(signal.SIGHUP)
+        out, err = process.communicate(timeout=60)
+    finally:
+        stop(process)
+    assert process.returncode == 0, err
+    assert "Cloned the database and 3,000 files" in out
+    assert len(list(old.attachments.iterdir())) == EVIDENCES
+
+
+@pytest.mark.parametrize("number", CODES)
+def test_json_tells_the_signal(number: signal.Signals, large: Instance, old: Instance) -> None:
+    process = start(large, old, "--json")
+    try:
+        wait_for(process, "copy attachments")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    finally:
+        stop(process)
+    assert process.returncode == CODES[number]
+    assert err.count("error: ") == 1
+    assert f'"exit_code": {CODES[number]}' in out
+    assert out.startswith("{\n")
+
+
+class _StopError(Exception):
+    pass
+
+
+def _raise(_number: int, _frame: FrameType | None) -> None:
+    raise _StopError
+
+
+def _publish_with_signal(directory: Path, seconds: float) -> tuple[str | None, str | None]:
+    copy = Instance(database=directory / "db", attachments=directory / "files")
+    copy.database.write_text("old")
+    copy.attachments.mkdir()
+    (copy.attachments / "a").write_text("old")
+    try:
+        with workspace(copy) as space:
+            space.stage.database.write_text("new")
+            (space.stage.attachments / "a").write_text("new")
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            try:
+                publish(space, copy)
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    except Exception:  # noqa: BLE001, S110 - what it raises is not the point, what stands there is
+        pass
+
+    def content(path: Path) -> str | None:
+        return path.read_text() if path.exists() else None
+
+    return content(copy.database), content(copy.attachments / "a")
+
+
+def test_a_signal_at_any_instant_of_the_publishing() -> None:
+    """A signal may come between any two instructions, so between a rename and its note."""
+    before = signal.signal(signal.SIGALRM, _raise)
+    source = random.Random(1)  # noqa: S311 - instants
+    seen = set()
+    try:
+        for _ in range(500):
+            with tempfile.TemporaryDirectory() as directory:
+                seen.add(_publish_with_signal(Path(directory), source.uniform(1e-6, 6e-4)))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert seen <= {("old", "old"), ("new", "new")}
+
+
+def test_codes_follow_the_signals() -> None:
+    for number, code in CODES.items():
+        failure = InterruptedRunError(number)
+        assert failure.exit_code == code
+        assert failure.message == f"stopped by {number.name}; nothing was published"
+    assert os.name == "posix"
