@@ -7,21 +7,22 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ops.errors import DestinationError, SourceError, os_failure
-from ops.gate import lacking_files, late_entries
+from ops.errors import BusyError, DestinationError, OpsError, SourceError, os_failure
+from ops.gate import absent_files, moving_files
 from ops.model import Clock, Entry, Instance, Kind, Progress, ReportProgress
+from ops.names import display
 from ops.profile import Profile
-from ops.references import known_references, read_references
+from ops.references import read_references
 from ops.sqlite.backup import back_up
 from ops.sqlite.connection import sqlite_failure
 from ops.sqlite.content import NamedFile
 from ops.sqlite.header import DatabaseFile, sidecar
-from ops.sqlite.source import OpenDatabase, open_source, pinned, restless
+from ops.sqlite.source import OpenDatabase, open_source, pinned, quiet_seconds
 from ops.tree.copying import Copier
 from ops.tree.directories import Directories
 from ops.tree.metadata import Kept, apply_metadata
 from ops.tree.scan import TreeSize
-from ops.tree.update import Pass, TreeCopy, finish_copy, remove_entries, update_copy
+from ops.tree.update import Pass, TreeCopy, finish_copy, update_copy
 
 _MOST_ROUNDS = 8
 
@@ -111,8 +112,8 @@ def capture(
     The tree is copied without holding anything. A second pass mirrors what changed meanwhile,
     deletions included. Then the database is pinned, and a third pass adds and updates but never
     deletes, so every file that the pinned rows name is there; if one is not, the pin is let go
-    and another round begins. The backup comes from the same pin. Files that came after it and
-    that no row names are taken out again.
+    and another round begins. The backup comes from the same pin. Files that came after it stay:
+    no row of the copy names them, but a table that the profile does not know might.
 
     Args:
         source: The instance; nothing in it is changed. Its paths are real paths.
@@ -162,30 +163,39 @@ def _capture_rounds(
     clock: Clock,
     progress: ReportProgress,
 ) -> Capture:
-    recopied = 0
-    lacking: frozenset[bytes] = frozenset()
+    recopied = failures = 0
+    absent: frozenset[bytes] = frozenset()
     for number in range(1, _MOST_ROUNDS + 1):
-        mirrored = captor.update(delete=True)
+        moving = set(captor.update(delete=True).copied)
         with open_source(
-            source.database, scratch=scratch, timeout_seconds=lock_timeout_seconds
+            source.database,
+            scratch=scratch,
+            timeout_seconds=lock_timeout_seconds,
+            rest_seconds=quiet_seconds(failures),
         ) as database:
             began = clock.seconds()
-            with pinned(database):
-                instant = clock.now()
-                added = captor.update(delete=False)
-                recopied += len(mirrored.copied) + len(added.copied)
-                named, known = _references(database, profile)
-                before, lacking = lacking, lacking_files(named, captor.tree, mirrored, added)
-                # What is missing twice is missing in the source: the check will say so.
-                if lacking and lacking != before and number < _MOST_ROUNDS:
-                    continue
-                back_up(database, stage.database, advance=_pages_progress(database, progress))
+            try:
+                with pinned(database):
+                    instant = clock.now()
+                    moving |= captor.update(delete=False).copied
+                    recopied += len(moving)
+                    named = _references(database, profile)
+                    before, absent = absent, absent_files(named, captor.tree)
+                    # What is absent twice is absent in the source: the check will say so.
+                    if absent - before or moving_files(named, captor.tree, moving):
+                        continue
+                    pages = _pages_progress(database, progress)
+                    back_up(database, stage.database, advance=pages)
+            except OpsError:
+                if database.still_right():
+                    raise
+                failures += 1
+                continue
             pinned_seconds = clock.seconds() - began
             if not database.still_right():
                 stage.database.unlink()
-                continue  # the next mirroring pass gives it time to settle
-        if known:
-            remove_entries(captor.copier, captor.tree, late_entries(named, captor.tree, added))
+                failures += 1
+                continue
         finish_copy(captor.copier, captor.tree)
         return Capture(
             instant=instant.astimezone(UTC),
@@ -198,13 +208,17 @@ def _capture_rounds(
             bytes_read=captor.bytes_read,
             database_kept=_finish_database(stage.database, database.file),
         )
-    raise restless(source.database)
+    raise BusyError(
+        f"database and files never belonged together in {_MOST_ROUNDS} rounds: "
+        f"{display(source.attachments)}",
+        hint="files are written over in place faster than they are copied; try again when the "
+        "application is less busy",
+    )
 
 
-def _references(database: OpenDatabase, profile: Profile) -> tuple[tuple[NamedFile, ...], bool]:
+def _references(database: OpenDatabase, profile: Profile) -> tuple[NamedFile, ...]:
     try:
-        named = read_references(database.connection, profile)
-        return named, known_references(database.connection, profile)
+        return read_references(database.connection, profile)
     except sqlite3.Error as error:
         raise sqlite_failure(database.file.path, error) from error
 

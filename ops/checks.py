@@ -18,13 +18,17 @@ _MOST_KEYS = 100
 
 
 def check_database(
-    connection: sqlite3.Connection, profile: Profile, *, quick: bool = False
+    connection: sqlite3.Connection,
+    profile: Profile,
+    *,
+    quick: bool = False,
+    private: bool = False,
 ) -> Iterator[Finding]:
     """Check that a database is sound: SQLite's integrity check, the application's tables, keys.
 
     Broken foreign keys are errors for an application that is known, and warnings without one.
     """
-    integrity = check_integrity(connection, quick=quick)
+    integrity = check_integrity(connection, quick=quick, private=private)
     for message in integrity.messages:
         yield Finding(
             kind="integrity",

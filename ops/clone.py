@@ -11,8 +11,14 @@ from pathlib import Path
 from ops import __version__
 from ops.capture import Capture, capture
 from ops.destination import DestinationSurvey, survey_destination
-from ops.errors import DestinationError, VerificationError, os_failure
+from ops.errors import (
+    DestinationError,
+    UnfinishedSwapError,
+    VerificationError,
+    os_failure,
+)
 from ops.inspection import check_pair
+from ops.interrupts import held_signals
 from ops.manifest import Head, encode_manifest
 from ops.model import Clock, Finding, Instance, Progress, ReportProgress, Severity
 from ops.names import display
@@ -99,7 +105,11 @@ def plan_clone(request: Request, *, progress: ReportProgress) -> Plan:
 
 
 def _real_manifest(path: Path) -> Path:
-    if path.is_dir():
+    try:
+        is_directory = path.is_dir()
+    except OSError as error:
+        raise os_failure(DestinationError, "write the manifest", path, error) from error
+    if is_directory:
         raise DestinationError(
             f"the manifest is a directory: {display(path)}",
             hint=f"name a file, for example {display(path / 'manifest.jsonl')}",
@@ -127,27 +137,34 @@ def run_clone(plan: Plan, *, clock: Clock, progress: ReportProgress) -> Outcome:
     """
     began = clock.seconds()
     destination = plan.destination.instance
-    with workspace(destination) as space:
-        captured = _capture(plan, space, clock=clock, progress=progress)
-        counts, found = check_pair(
-            space.stage,
-            profile=plan.request.profile,
-            expected=captured.tree.entries,
-            progress=progress,
-        )
-        totals = Totals(
-            database_bytes=space.stage.database.stat().st_size,
-            files=counts.files,
-            entries=len(captured.tree.entries),
-            attachments_bytes=counts.bytes_read,
-        )
-        findings = (*plan.source.findings, *_capture_findings(captured), *found)
-        _require_sound(findings)
-        progress(Progress(step="write to disk"))
-        sync_workspace(space)
-        with _manifest(plan, space, captured):
-            progress(Progress(step="publish"))
-            publish(space, destination)
+    published = False
+    try:
+        with workspace(destination) as space:
+            captured = _capture(plan, space, clock=clock, progress=progress)
+            progress(Progress(step="write to disk"))
+            sync_workspace(space)
+            counts, found = check_pair(
+                space.stage,
+                profile=plan.request.profile,
+                expected=captured.tree.entries,
+                progress=progress,
+            )
+            totals = Totals(
+                database_bytes=space.stage.database.stat().st_size,
+                files=counts.files,
+                entries=len(captured.tree.entries),
+                attachments_bytes=counts.bytes_read,
+            )
+            findings = (*plan.source.findings, *_capture_findings(captured), *found)
+            _require_sound(findings)
+            with _manifest(plan, space, captured):
+                progress(Progress(step="publish"))
+                with held_signals():  # a stop must not come between the deed and its record
+                    publish(space, destination)
+                    published = True
+    except BaseException as error:
+        error.add_note(_state_of_the_destination(error, published=published))
+        raise
     return Outcome(
         plan=plan,
         capture=captured,
@@ -156,6 +173,14 @@ def run_clone(plan: Plan, *, clock: Clock, progress: ReportProgress) -> Outcome:
         findings=findings,
         seconds=clock.seconds() - began,
     )
+
+
+def _state_of_the_destination(error: BaseException, *, published: bool) -> str:
+    if isinstance(error, UnfinishedSwapError):
+        return "the destination needs your hands"
+    if published:
+        return "the new pair is in place and was checked; only what came after that failed"
+    return "nothing was published: the destination is as it was"
 
 
 def _capture(plan: Plan, space: Workspace, *, clock: Clock, progress: ReportProgress) -> Capture:
@@ -208,8 +233,8 @@ def _require_sound(findings: tuple[Finding, ...]) -> None:
         return
     first = errors[0]
     more = f" (and {len(errors) - 1} more)" if errors[1:] else ""
-    hint = "nothing was published; look at the findings above"
-    if {finding.kind for finding in errors} <= {"missing", "outside", "foreign-key"}:
+    hint = "try again; if it fails again, look at the disk"
+    if {finding.kind for finding in errors} <= {"missing-file", "outside", "foreign-key"}:
         hint = "the source itself is like this: mend it, or copy it as it is with --profile none"
     raise VerificationError(
         f"the copy failed its check: {first.kind}: {first.where}: "

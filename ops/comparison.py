@@ -7,19 +7,25 @@ from ops.names import display
 from ops.sqlite.pages import changed_pages
 from ops.tree.compare import differences
 
-_LENIENT = frozenset({"owner", "xattrs lost"})
-"""Differences that an unprivileged copy, or another file system, has by nature."""
-
 
 def compare_trees(
-    expected: Mapping[bytes, Entry], found: Mapping[bytes, Entry]
+    expected: Mapping[bytes, Entry],
+    found: Mapping[bytes, Entry],
+    *,
+    owners: Severity = Severity.ERROR,
+    unknown_xattrs: frozenset[str] = frozenset(),
 ) -> Iterator[Finding]:
     """List everything in which a tree differs from what it should be, in order of the paths.
 
-    Owners that could not be kept, and attributes that a file system lacks, are warnings, one
-    for each sort; all else is an error.
+    Owners, and attributes that the file system does not know, are one finding for each sort.
+
+    Args:
+        expected: The entries that should be there, by path.
+        found: Those that are.
+        owners: How much another owner weighs: whoever is not root cannot give files away.
+        unknown_xattrs: Attributes whose absence is only a warning.
     """
-    lenient: dict[tuple[str, str, str], int] = {}
+    sorts: dict[tuple[str, str, str], int] = {}
     for path in sorted(expected.keys() | found.keys()):
         where = display(path) if path else "the attachments directory itself"
         before, after = expected.get(path), found.get(path)
@@ -29,17 +35,19 @@ def compare_trees(
         elif before is None:
             yield _changed("unexpected", where, "nothing", after.kind)
         else:
+            lost = {name for name, _ in before.xattrs} - {name for name, _ in after.xattrs}
             for difference in differences(before, after):
-                if difference.field in _LENIENT:
+                excused = difference.field == "xattrs lost" and lost <= unknown_xattrs
+                if difference.field == "owner" or excused:
                     key = (difference.field, difference.expected, difference.found)
-                    lenient[key] = lenient.get(key, 0) + 1
+                    sorts[key] = sorts.get(key, 0) + 1
                     continue
                 where_field = f"{where}: {difference.field}"
                 yield _changed("changed", where_field, difference.expected, difference.found)
-    for (field, wanted, got), count in sorted(lenient.items()):
+    for (field, wanted, got), count in sorted(sorts.items()):
         yield Finding(
             kind="changed",
-            severity=Severity.WARNING,
+            severity=owners if field == "owner" else Severity.WARNING,
             where=f"{count} {'entry' if count == 1 else 'entries'}: {field}",
             expected=wanted,
             found=got,

@@ -5,8 +5,9 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ops.comparison import compare_databases, compare_trees
+from ops.comparison import compare_databases
 from ops.errors import DamagedError, SourceError
+from ops.inspection import compare_with
 from ops.manifest import Head
 from ops.model import Entry, Finding, Instance, PageDigests, Severity
 from ops.sqlite.backup import back_up
@@ -64,21 +65,30 @@ def compare_with_source(
     """
     attachments = find_attachments(source.attachments)
     tree = read_tree(attachments, error=SourceError, contents=contents)
-    yield from compare_trees({entry.path: entry for entry in tree}, entries)
-    expected = scratch / "expected"
+    expected = {entry.path: entry for entry in tree}
+    yield from compare_with(expected, entries, instance.attachments, strict=True)
+    backup = _private(scratch, "expected") / "backup"
     mode = read_steadily(
         source.database,
-        lambda database: _back_up(database, expected),
-        scratch=scratch,
+        lambda database: _back_up(database, backup),
+        scratch=backup.parent,
         timeout_seconds=timeout_seconds,
     )
     yield from _compare_modes(mode, instance.database)
     file, original = _pages_file(instance.database, scratch, timeout_seconds)
-    if not original:
-        _blank_counters(expected)
+    if original:
+        _accept_counters(backup, source.database, file)
+    else:
+        _blank_counters(backup)
         _blank_counters(file)
-    pages = digest_pages(expected)
+    pages = digest_pages(backup)
     yield from _compare_pages(pages, digest_pages(file, page_size=pages.page_size), file)
+
+
+def _private(scratch: Path, name: str) -> Path:
+    directory = scratch / name
+    directory.mkdir(exist_ok=True)
+    return directory
 
 
 def _pages_file(database: Path, scratch: Path, timeout_seconds: float) -> tuple[Path, bool]:
@@ -87,12 +97,12 @@ def _pages_file(database: Path, scratch: Path, timeout_seconds: float) -> tuple[
     A database at rest, or one too damaged to be opened, is read as it lies there. One in use is
     backed up to the scratch directory, which sets the counters in its header anew.
     """
-    copy = scratch / "found"
+    copy = _private(scratch, "found") / "backup"
     try:
         in_use = read_steadily(
             database,
             lambda opened: _back_up_if_in_use(opened, copy),
-            scratch=scratch,
+            scratch=copy.parent,
             timeout_seconds=timeout_seconds,
         )
     except DamagedError:
@@ -114,15 +124,30 @@ def _back_up(database: OpenDatabase, copy: Path) -> int:
     return database.file.entry.mode
 
 
-def _blank_counters(file: Path) -> None:
-    """Zero the header fields that count changes, which differ between equal databases.
+_COUNTERS = ((24, 28), (40, 44), (92, 100))
+"""Header fields that count changes: equal databases differ in them (fileformat2, 1.3).
 
-    They are the change counter, the schema cookie, and the version-valid-for number with the
-    number of the SQLite that wrote it (fileformat2, 1.3): a backup sets them anew.
-    """
+They are the change counter, the schema cookie, and the version-valid-for number with the number
+of the SQLite that wrote it: a backup sets them anew.
+"""
+
+
+def _blank_counters(file: Path) -> None:
     with file.open("r+b") as database:
-        for start, end in ((24, 28), (40, 44), (92, 100)):
+        for start, end in _COUNTERS:
             os.pwrite(database.fileno(), bytes(end - start), start)
+
+
+def _accept_counters(backup: Path, source: Path, found: Path) -> None:
+    """Let a copy have the counters of the source's own file instead of a backup's.
+
+    So has one that was made by copying the file. Read while nothing is open here.
+    """
+    with source.open("rb") as original, found.open("rb") as copy, backup.open("r+b") as expected:
+        theirs, ours = original.read(100), copy.read(100)
+        if all(theirs[start:end] == ours[start:end] for start, end in _COUNTERS):
+            for start, end in _COUNTERS:
+                os.pwrite(expected.fileno(), theirs[start:end], start)
 
 
 def _compare_modes(mode: int, database: Path) -> Iterator[Finding]:

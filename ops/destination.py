@@ -5,10 +5,11 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.errors import DestinationError, os_failure
+from ops.errors import DestinationError, os_failure, reach_failure
 from ops.model import Instance
 from ops.mounts import list_mounts, mounts_below
 from ops.names import display
+from ops.sqlite.header import SIDECARS, sidecar
 from ops.tree.scan import TreeMeter, TreeSize, scan_tree
 
 
@@ -56,8 +57,8 @@ def _real_place(path: Path) -> Path:
         )
     try:
         return path.parent.resolve() / path.name
-    except OSError as error:
-        raise os_failure(DestinationError, "reach", path.parent, error) from error
+    except (OSError, RuntimeError) as error:
+        raise reach_failure(DestinationError, "reach", path.parent, error) from error
 
 
 def _lstat(path: Path) -> os.stat_result | None:
@@ -82,6 +83,11 @@ def _old_database(path: Path) -> int | None:
     if not stat.S_ISREG(status.st_mode):
         raise DestinationError(
             f"the destination of the database is not a regular file: {display(path)}"
+        )
+    if status.st_nlink > 1 and any(sidecar(path, suffix).exists() for suffix in SIDECARS):
+        raise DestinationError(
+            f"the old database has {status.st_nlink} hard links and a WAL: {display(path)}",
+            hint="merging its WAL would change the other names too; remove them first",
         )
     return status.st_size
 

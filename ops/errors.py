@@ -5,7 +5,7 @@ import os
 import signal
 
 from ops.model import Finding
-from ops.names import display
+from ops.names import AnyPath, display
 
 _HINTS = {
     errno.EACCES: "run as the owner of the path, or as root",
@@ -57,6 +57,10 @@ class DestinationError(OpsError):
     exit_code = 4
 
 
+class UnfinishedSwapError(DestinationError):
+    """The swap failed and could not be undone: what stood there is kept in the workspace."""
+
+
 class VerificationError(OpsError):
     """A check failed: do not trust this copy.
 
@@ -89,13 +93,11 @@ class InterruptedRunError(OpsError):
     exit_code = 128 + signal.SIGINT
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; nothing was published")
+        super().__init__(f"stopped by {signal.Signals(number).name}")
         self.exit_code = 128 + number
 
 
-def os_failure(
-    kind: type[OpsError], action: str, path: str | bytes | os.PathLike[str], error: OSError
-) -> OpsError:
+def os_failure(kind: type[OpsError], action: str, path: AnyPath, error: OSError) -> OpsError:
     """Turn an operating system error into a failure that names the path and the cause.
 
     Args:
@@ -109,3 +111,16 @@ def os_failure(
     """
     cause = error.strerror or str(error)
     return kind(f"cannot {action} {display(path)}: {cause}", hint=_HINTS.get(error.errno or 0, ""))
+
+
+def reach_failure(
+    kind: type[OpsError], action: str, path: AnyPath, error: OSError | RuntimeError
+) -> OpsError:
+    """Do the same for what `Path.resolve` raises: a loop of links is a `RuntimeError` before 3.13.
+
+    Returns:
+        The failure, to be raised with `from error`.
+    """
+    if isinstance(error, RuntimeError):
+        error = OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return os_failure(kind, action, path, error)

@@ -1,43 +1,36 @@
 """Decide whether a copied tree and a pinned database belong together."""
 
-from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 
 from ops.references import normal_path
 from ops.sqlite.content import NamedFile
-from ops.tree.update import Pass, TreeCopy
+from ops.tree.update import TreeCopy
 
 
-def lacking_files(
-    named: tuple[NamedFile, ...], tree: TreeCopy, mirrored: Pass, added: Pass
+def absent_files(named: tuple[NamedFile, ...], tree: TreeCopy) -> frozenset[bytes]:
+    """List the paths that rows name and the copy does not have."""
+    paths = {normal_path(row.path) for row in named} - {None}
+    return frozenset(path for path in paths if path is not None and path not in tree.entries)
+
+
+def moving_files(
+    named: tuple[NamedFile, ...], tree: TreeCopy, moving: AbstractSet[bytes]
 ) -> frozenset[bytes]:
-    """List the paths whose file is not there, or changed just now and is not the row's."""
-    moving = mirrored.copied | added.copied
+    """List the paths that changed just now and are not what their rows recorded.
+
+    A file at rest whose digest is not the recorded one is the application's own mistake.
+
+    Args:
+        named: The rows that name files.
+        tree: The copy.
+        moving: The paths that were copied again in this round.
+    """
     paths: set[bytes] = set()
     for row in named:
         path = normal_path(row.path)
-        if path is None:
+        entry = tree.entries.get(path) if path is not None else None
+        if entry is None or entry.path not in moving:
             continue
-        entry = tree.entries.get(path)
-        if entry is None or (
-            path in moving and row.digest and entry.digest and row.digest != entry.digest
-        ):
-            paths.add(path)
+        if row.digest and entry.digest and row.digest != entry.digest:
+            paths.add(entry.path)
     return frozenset(paths)
-
-
-def late_entries(named: tuple[NamedFile, ...], tree: TreeCopy, added: Pass) -> frozenset[bytes]:
-    """List what came or went after the pin and belongs to no row.
-
-    A directory stays when anything in it stays.
-    """
-    wanted = {normal_path(row.path) for row in named}
-    late = {path for path in added.new | added.gone if path not in wanted}
-    if late:
-        late -= {parent for path in tree.entries.keys() - late for parent in _parents(path)}
-    return frozenset(late)
-
-
-def _parents(path: bytes) -> Iterator[bytes]:
-    while path:
-        path = path.rpartition(b"/")[0]
-        yield path

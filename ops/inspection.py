@@ -1,7 +1,8 @@
 """Look at an instance: its database, its files, and how they go together."""
 
+import os
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from ops.sqlite.connection import connect
 from ops.sqlite.content import NamedFile, list_tables
 from ops.sqlite.source import Way
 from ops.tree.compare import read_tree
+from ops.tree.metadata import lenient_xattrs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,13 +70,39 @@ def check_pair(
     except sqlite3.Error as error:
         return CheckCounts(), (unreadable(str(error)),)
     try:
-        database = judge_database(connection, profile, quick=False)
+        database = judge_database(connection, profile, quick=False, private=True)
     finally:
         connection.close()
     found, references = match_files(database.named, entries)
     return (
         count_checks(database, entries, references),
-        (*database.findings, *found, *compare_trees(expected, entries)),
+        (
+            *database.findings,
+            *found,
+            # What could not be kept was told by the capture already, once.
+            *compare_with(expected, entries, stage.attachments, strict=False),
+        ),
+    )
+
+
+def compare_with(
+    expected: Mapping[bytes, Entry], entries: Mapping[bytes, Entry], root: Path, *, strict: bool
+) -> Iterator[Finding]:
+    """Compare trees, fairly: what this process or file system cannot keep is a warning.
+
+    Args:
+        expected: The entries that should be there, by path.
+        entries: Those that are.
+        root: The tree that they are in.
+        strict: Another owner is an error where this process could have set it.
+    """
+    privileged = os.geteuid() == 0
+    names = frozenset(name for entry in expected.values() for name, _ in entry.xattrs)
+    yield from compare_trees(
+        expected,
+        entries,
+        owners=Severity.ERROR if strict and privileged else Severity.WARNING,
+        unknown_xattrs=lenient_xattrs(root, names, privileged=privileged),
     )
 
 
@@ -90,7 +118,12 @@ def unreadable(message: str) -> Finding:
 
 
 def judge_database(
-    connection: sqlite3.Connection, profile: Profile, *, quick: bool, way: Way | None = None
+    connection: sqlite3.Connection,
+    profile: Profile,
+    *,
+    quick: bool,
+    private: bool = False,
+    way: Way | None = None,
 ) -> DatabaseFacts:
     """Judge an open database, and list its rows that name files.
 
@@ -98,9 +131,10 @@ def judge_database(
         connection: To a database that does not change meanwhile.
         profile: What the application's rows mean.
         quick: Leave the indexes out.
+        private: Nobody else has the file (see `check_integrity`).
         way: How it was opened, for the report.
     """
-    findings = tuple(check_database(connection, profile, quick=quick))
+    findings = tuple(check_database(connection, profile, quick=quick, private=private))
     named: tuple[NamedFile, ...] | None = None
     tables = 0
     try:

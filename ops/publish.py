@@ -1,12 +1,20 @@
 """Make a finished copy visible at its destination, replacing what was there."""
 
 import ctypes
+import errno
 import os
 import sqlite3
 import stat
 from pathlib import Path
 
-from ops.errors import BusyError, DestinationError, os_failure
+from ops.errors import (
+    BusyError,
+    DestinationError,
+    OpsError,
+    UnfinishedSwapError,
+    os_failure,
+)
+from ops.interrupts import held_signals
 from ops.model import Instance
 from ops.names import display
 from ops.sqlite.header import MAGIC, SIDECARS, sidecar
@@ -52,14 +60,14 @@ def publish(space: Workspace, destination: Instance) -> None:
 
     A WAL or journal of the old database is merged into it first: left behind, SQLite would
     replay it onto the new database. The old pair is moved into the workspace, which its owner
-    removes.
+    removes. Signals wait until it is done.
 
     Raises:
         BusyError: The old database is in use.
-        DestinationError: Something could not be moved.
+        UnfinishedSwapError: Something could not be moved, and not all could be moved back.
+        DestinationError: Something could not be moved; all is as it was.
     """
     merge_sidecars(destination.database)
-    undo: list[tuple[Path, Path]] = []
     moves = [
         (destination.database, space.old.database),
         *(
@@ -70,17 +78,42 @@ def publish(space: Workspace, destination: Instance) -> None:
         (destination.attachments, space.old.attachments),
         (space.stage.attachments, destination.attachments),
     ]
+    with held_signals():
+        _swap([(source, target) for source, target in moves if os.path.lexists(source)])
+
+
+def _swap(moves: list[tuple[Path, Path]]) -> None:
+    begun: list[tuple[Path, Path]] = []
     try:
         for source, target in moves:
-            if os.path.lexists(source):
-                _move(source, target)
-                undo.append((target, source))
-        for parent in dict.fromkeys((destination.database.parent, destination.attachments.parent)):
-            _sync_directory(parent)
-    except BaseException:
-        for source, target in reversed(undo):
+            begun.append((source, target))
             _move(source, target)
+        for parent in dict.fromkeys(path.parent for move in moves for path in move):
+            _sync_directory(parent)
+    except OpsError as error:
+        left = _move_back(begun)
+        if left:
+            source, target = left[0]
+            raise UnfinishedSwapError(
+                f"{error.message}; and {display(source)} could not be put back",
+                hint=f"it is whole, in {display(target)}: move it back by hand",
+            ) from error
         raise
+
+
+def _move_back(begun: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """Undo moves, the last first, and return those that cannot be undone."""
+    left: list[tuple[Path, Path]] = []
+    for source, target in reversed(begun):
+        if os.path.lexists(source):
+            if os.path.lexists(target):
+                left.append((source, target))  # somebody else has made something in its place
+            continue  # otherwise it was never moved
+        try:
+            _move(target, source)
+        except DestinationError:
+            left.append((source, target))
+    return left
 
 
 def _move(source: Path, target: Path) -> None:
@@ -90,9 +123,14 @@ def _move(source: Path, target: Path) -> None:
         locked = stat.S_ISDIR(mode) and not os.access(source, os.W_OK)
         if locked:
             source.chmod(stat.S_IMODE(mode) | 0o700)
-        source.rename(target)
-        if locked:
-            target.chmod(stat.S_IMODE(mode))
+        try:
+            # rename(2) replaces silently; nothing may stand there by now.
+            if os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            source.rename(target)
+        finally:
+            if locked:
+                (source if os.path.lexists(source) else target).chmod(stat.S_IMODE(mode))
     except OSError as error:
         action = f"move {display(source)} to"
         raise os_failure(DestinationError, action, target, error) from error

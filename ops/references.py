@@ -9,6 +9,11 @@ from ops.model import Entry, Finding, Kind, Severity
 from ops.names import display
 from ops.profile import Profile
 from ops.sqlite.content import NamedFile, list_columns, named_files
+from ops.tree.directories import join_path
+from ops.tree.scan import leaves_tree
+
+_MOST_LINKS = 40
+"""As many as Linux follows (path_resolution(7))."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,28 @@ def normal_path(path: bytes) -> bytes | None:
     return None if outside or b"\0" in normal else normal
 
 
+def follow_links(path: bytes, entries: Mapping[bytes, Entry]) -> Entry | None:
+    """Return the entry that a path leads to, through symbolic links within the tree.
+
+    Returns:
+        The entry, which is a symbolic link only if it leads out of the tree, where nothing can
+        be said of it; None if there is none.
+    """
+    for _ in range(_MOST_LINKS):
+        resolved = b""
+        for name in path.split(b"/"):
+            resolved = join_path(resolved, name)
+            entry = entries.get(resolved)
+            if entry is None or entry.kind is Kind.SYMLINK:
+                break
+        if entry is None or entry.kind is not Kind.SYMLINK or leaves_tree(entry):
+            return entry
+        rest = path[len(resolved) :]
+        path = posixpath.normpath(posixpath.dirname(resolved) + b"/" + entry.target + rest)
+        path = path.lstrip(b"/")
+    return None
+
+
 def check_references(
     named: Iterable[NamedFile], entries: Mapping[bytes, Entry]
 ) -> tuple[tuple[Finding, ...], ReferenceCounts]:
@@ -72,12 +99,12 @@ def check_references(
     for row in named:
         where = f"{display(row.path)} ({row.table} {display(row.row)})"
         path = normal_path(row.path)
-        entry = None if path is None else entries.get(path)
+        entry = None if path is None else follow_links(path, entries)
         if path is None:
             findings.append(_outside(where))
         elif entry is None or entry.kind not in {Kind.FILE, Kind.SYMLINK}:
             paths["missing"].add(path)
-            findings.append(_missing(where, entry))
+            findings.append(_missing(where, entries.get(path)))
         else:
             paths["file"].add(path)
             if row.digest and entry.digest:
@@ -103,7 +130,7 @@ def check_references(
 
 def _missing(where: str, entry: Entry | None) -> Finding:
     return Finding(
-        kind="missing",
+        kind="missing-file",
         severity=Severity.ERROR,
         where=where,
         expected="a file",

@@ -105,11 +105,18 @@ def finding_document(finding: Finding) -> dict[str, str]:
     }
 
 
-def failure_document(command: str, *, exit_code: int, message: str, hint: str) -> dict[str, Any]:
+def failure_document(
+    command: str, *, exit_code: int, message: str, hint: str, notes: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """Return the JSON document of a run that failed."""
     return {
         "schema_version": SCHEMA_VERSION,
         "command": command,
         "ok": False,
-        "error": {"exit_code": exit_code, "message": message, "hint": hint},
+        "error": {
+            "exit_code": exit_code,
+            "message": message,
+            "hint": hint,
+            "notes": list(notes),
+        },
     }

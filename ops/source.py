@@ -163,7 +163,12 @@ def _ask_application(manage: tuple[str, ...]) -> _Place:
         ) from error
     for line in answer.stdout.decode("utf-8", "replace").splitlines():
         if line.startswith(_MARK):
-            return _read_answer(json.loads(line.removeprefix(_MARK)))
+            try:
+                return _read_answer(json.loads(line.removeprefix(_MARK)))
+            except (ValueError, KeyError, TypeError) as error:
+                raise SourceError(
+                    f"ops.manage gave an answer that makes no sense: {display(line)}"
+                ) from error
     complaint = answer.stderr.decode("utf-8", "replace").strip().splitlines() or ["no output"]
     raise SourceError(
         f"ops.manage gave no settings (exit code {answer.returncode}): {display(complaint[-1])}",

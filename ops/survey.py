@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.checks import check_links, missing_tables
-from ops.errors import DestinationError, SourceError, os_failure
+from ops.errors import DestinationError, SourceError, os_failure, reach_failure
 from ops.model import Entry, Finding, Instance, Kind, Progress, ReportProgress, Severity
 from ops.names import display
 from ops.profile import Profile
@@ -112,8 +112,8 @@ def find_attachments(path: Path) -> Path:
             f"attachments not found: {display(path)}",
             hint="check the path; `inv status` shows where it comes from",
         ) from error
-    except OSError as error:
-        raise os_failure(SourceError, "reach the attachments", path, error) from error
+    except (OSError, RuntimeError) as error:
+        raise reach_failure(SourceError, "reach the attachments", path, error) from error
     if not stat.S_ISDIR(mode):
         raise SourceError(
             f"the attachments are not a directory: {display(path)}",

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.checks import check_links
-from ops.comparison import compare_trees
 from ops.counterpart import compare_with_manifest, compare_with_source
 from ops.errors import DamagedError, DestinationError, SourceError, UsageError, os_failure
 from ops.inspection import (
     DatabaseFacts,
+    compare_with,
     count_checks,
     judge_database,
     match_files,
@@ -20,7 +20,7 @@ from ops.manifest import Head, ManifestError, decode_manifest
 from ops.model import Entry, Finding, Instance, Progress, ReportProgress
 from ops.names import display
 from ops.profile import Profile
-from ops.references import normal_path
+from ops.references import normal_path, read_references
 from ops.report import CheckCounts
 from ops.sqlite.content import NamedFile
 from ops.sqlite.source import read_steadily
@@ -73,7 +73,7 @@ def verify(request: VerifyRequest, *, progress: ReportProgress) -> Verification:
         )
         found, references = match_files(database.named, entries)
         if references.missing and database.named is not None:
-            still_there = _still_there(request, scratch, database.named, entries, progress)
+            still_there = _still_there(request, scratch, database.named, entries)
             found, references = match_files(still_there, entries)
         findings = (
             *database.findings,
@@ -102,7 +102,8 @@ def _compare(
         if manifest is not None:
             progress(Progress(step="compare with the manifest"))
             head, listed = manifest
-            yield from compare_trees({entry.path: entry for entry in listed}, entries)
+            expected = {entry.path: entry for entry in listed}
+            yield from compare_with(expected, entries, request.instance.attachments, strict=True)
             yield from compare_with_manifest(
                 database, head, scratch=scratch, timeout_seconds=timeout_seconds
             )
@@ -143,10 +144,14 @@ def _still_there(
     scratch: Path,
     named: tuple[NamedFile, ...],
     entries: Mapping[bytes, Entry],
-    progress: ReportProgress,
 ) -> tuple[NamedFile, ...]:
     """Leave out rows whose file is missing because a live instance has deleted both since."""
-    again = _examine(request, scratch, progress).named or ()
+    again = read_steadily(
+        request.instance.database,
+        lambda database: read_references(database.connection, request.profile),
+        scratch=scratch,
+        timeout_seconds=request.lock_timeout_seconds,
+    )
     now = {(row.table, row.row, row.path) for row in again}
     return tuple(
         row

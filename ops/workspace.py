@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.errors import DestinationError, os_failure
+from ops.errors import DestinationError, OpsError, UnfinishedSwapError, os_failure
 from ops.model import Instance
 from ops.tree.removal import remove_tree
 
@@ -49,14 +49,13 @@ def workspace(destination: Instance) -> Iterator[Workspace]:
     """Make a private workspace beside a destination, and remove it however the block ends.
 
     Missing parents of the destination are created with mode 0700, and removed again when the
-    block fails.
+    block fails. A swap that could not be undone keeps its workspace, which holds the old pair.
 
     Raises:
-        DestinationError: It cannot be created.
+        DestinationError: It cannot be created, or not be removed.
     """
     created: list[Path] = []
     spaces: list[Path] = []
-    finished = False
     try:
         database = destination.database.parent
         attachments = destination.attachments.parent
@@ -69,12 +68,27 @@ def workspace(destination: Instance) -> Iterator[Workspace]:
         made.stage.attachments.mkdir(mode=0o700)
         made.scratch.mkdir(mode=0o700)
         yield made
-        finished = True
-    finally:
-        for space in spaces:
+    except UnfinishedSwapError:
+        raise  # the old pair is in there
+    except BaseException as error:
+        for failure in _remove_all(spaces):
+            error.add_note(failure.message)
+        _remove_parents(created)
+        raise
+    failures = _remove_all(spaces)
+    if failures:
+        raise failures[0]
+
+
+def _remove_all(spaces: list[Path]) -> list[OpsError]:
+    """Remove workspaces, each whatever happens to the others, and return what failed."""
+    failures: list[OpsError] = []
+    for space in spaces:
+        try:
             remove_tree(space, error=DestinationError)
-        if not finished:
-            _remove_parents(created)
+        except DestinationError as error:
+            failures.append(error)
+    return failures
 
 
 def _make_parents(directory: Path) -> list[Path]:

@@ -228,7 +228,7 @@ class TestAFailureLeavesTheOldPair:
     def test_a_row_without_its_file(self, instance: Instance, old: Instance) -> None:
         (instance.attachments / "policy_7.pdf").unlink()
         error = self.fails(instance, old, VerificationError)
-        assert "missing: policy_7.pdf (core_evidencerevision id=" in error.message
+        assert "missing-file: policy_7.pdf (core_evidencerevision id=" in error.message
         assert "--profile none" in error.hint
 
     def test_a_row_that_leads_out(self, instance: Instance, old: Instance) -> None:

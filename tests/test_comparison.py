@@ -24,12 +24,6 @@ def _error(kind: str, where: str, expected: str, found: str) -> Finding:
     return Finding(kind=kind, severity=Severity.ERROR, where=where, expected=expected, found=found)
 
 
-def _warning(where: str, expected: str, found: str) -> Finding:
-    return Finding(
-        kind="changed", severity=Severity.WARNING, where=where, expected=expected, found=found
-    )
-
-
 def _tree(*entries: Entry) -> dict[bytes, Entry]:
     return {entry.path: entry for entry in entries}
 
@@ -111,20 +105,52 @@ def test_whatever_changed_is_an_error(change: dict[str, Any], field: str) -> Non
     ]
 
 
-def test_what_a_copy_could_not_keep_is_one_warning_of_each_sort() -> None:
-    expected = _tree(
-        replace(_file(b"a"), uid=7),
-        replace(_file(b"b"), uid=7),
-        replace(_file(b"c"), xattrs=(("user.a", b"1"),)),
-    )
-    found = _tree(_file(b"a"), _file(b"b"), _file(b"c"))
+_LOST = (
+    _tree(replace(_file(b"a"), uid=7), replace(_file(b"b"), uid=7)),
+    _tree(_file(b"a"), _file(b"b")),
+)
 
-    findings = list(compare_trees(expected, found))
 
-    assert findings[0] == _warning("2 entries: owner", "7:0", "0:0")
-    assert [finding.where for finding in findings[1:]] == ["1 entry: xattrs lost"]
-    assert findings[1].severity is Severity.WARNING
-    assert findings[1].found == ""
+@pytest.mark.parametrize("owners", Severity)
+def test_owners_that_differ_are_one_finding_of_the_weight_asked_for(owners: Severity) -> None:
+    expected, found = _LOST
+
+    assert list(compare_trees(expected, found, owners=owners)) == [
+        replace(_error("changed", "2 entries: owner", "7:0", "0:0"), severity=owners)
+    ]
+
+
+def test_owners_that_differ_are_an_error_unless_it_is_said() -> None:
+    assert [finding.severity for finding in compare_trees(*_LOST)] == [Severity.ERROR]
+
+
+@pytest.mark.parametrize(
+    ("unknown", "findings"),
+    [
+        (set(), [(Severity.ERROR, "a: xattrs lost")]),
+        ({"user.a"}, [(Severity.ERROR, "a: xattrs lost")]),
+        ({"user.a", "user.b"}, [(Severity.WARNING, "1 entry: xattrs lost")]),
+    ],
+)
+def test_attributes_that_the_file_system_does_not_know_are_a_warning(
+    unknown: set[str], findings: list[tuple[Severity, str]]
+) -> None:
+    before = replace(_file(), xattrs=(("user.a", b"1"), ("user.b", b"2")))
+
+    found = compare_trees(_tree(before), _tree(_file()), unknown_xattrs=frozenset(unknown))
+
+    assert [(finding.severity, finding.where) for finding in found] == findings
+
+
+def test_an_attribute_with_another_value_is_an_error_although_unknown() -> None:
+    before = replace(_file(), xattrs=(("user.a", b"1"),))
+    after = replace(_file(), xattrs=(("user.a", b"2"),))
+
+    found = list(compare_trees(_tree(before), _tree(after), unknown_xattrs=frozenset({"user.a"})))
+
+    assert [(finding.severity, finding.where) for finding in found] == [
+        (Severity.ERROR, "a: xattrs")
+    ]
 
 
 def _build(path: Path) -> None:

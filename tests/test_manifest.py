@@ -1,5 +1,6 @@
 """A manifest reads back as it was written, or it is refused."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 
@@ -136,7 +137,9 @@ def test_any_single_byte_changed_before_the_last_line_is_refused() -> None:
 
 
 def test_any_single_byte_changed_in_the_last_line_is_refused() -> None:
-    assert _accepted(_changes(_CLOSING, len(_WRITTEN))) == []
+    accepted = _accepted(_changes(_CLOSING, len(_WRITTEN)))
+
+    assert accepted == []
 
 
 @given(st.integers(0, _CLOSING - 1), st.integers(1, 255))
@@ -175,19 +178,25 @@ def test_a_line_left_out_or_twice_is_refused() -> None:
 @example(b"[]\n[]\n")
 @example(b'1\n{"entries":0}\n')
 @example(b'{"format":"ciso-ops manifest"}\n{"entries":0}\n')
-@example(b"[" * 100_000)
 def test_what_is_no_manifest_is_refused(document: bytes) -> None:
     with pytest.raises(ManifestError):
         decode_manifest(document)
 
 
+def test_what_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(ManifestError):
+        decode_manifest(b"[" * 100_000)
+
+
 def _sealed(*lines: object) -> bytes:
     """Write any lines as a manifest would be, with the right digest."""
-    import hashlib
 
-    body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+    def written(line: object) -> bytes:
+        return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+    body = b"".join(written(line) for line in lines)
     closing = {"entries": len(lines) - 1, "sha256": hashlib.sha256(body).hexdigest()}
-    return body + json.dumps(closing).encode() + b"\n"
+    return body + written(closing)
 
 
 def _head_with(**fields: object) -> dict[str, object]:

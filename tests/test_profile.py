@@ -158,13 +158,13 @@ def test_a_wrong_key_is_named_with_its_place(text: str, message: str) -> None:
 
 def test_what_is_not_toml_is_refused_with_the_place(tmp_path: Path) -> None:
     path = tmp_path / "app.toml"
-    path.write_text('title = "x"\ntables = [\n')
+    path.write_text('title = "x"\ntables = [1 2]\n')
 
     with pytest.raises(UsageError) as caught:
         load_profile(str(path))
 
     assert caught.value.message.startswith(f"the profile {path} is not TOML: ")
-    assert "line 3" in caught.value.message
+    assert "line 2" in caught.value.message
 
 
 def test_what_is_not_utf8_is_refused(tmp_path: Path) -> None:

@@ -294,6 +294,30 @@ def test_a_schema_whose_root_is_no_number_stops_nothing(tmp_path: Path) -> None:
     assert owners == {1: "the schema", 3: "table u"}
 
 
+def test_a_schema_in_no_encoding_stops_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE t (abcdefg)")
+    path.write_bytes(path.read_bytes().replace(b"(abcdefg)", b"(a) \xffbcde"))
+
+    assert page_owners(path, 4096, frozenset({1, 2})) == {1: "the schema", 2: _NOBODY}
+
+
+def test_a_row_that_runs_past_its_page_ends_there(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA page_size = 512")
+        connection.execute("CREATE TABLE t (x)")
+        connection.execute("INSERT INTO t VALUES (zeroblob(700))")
+        connection.commit()
+    content = bytearray(path.read_bytes())
+    content[512 + 8 : 512 + 10] = (511).to_bytes(2, "big")  # the row begins at the last byte
+    content[1023] = 0x80  # and its size goes on after it
+    path.write_bytes(content)
+
+    assert page_owners(path, 512, frozenset({2, 3})) == {2: "table t", 3: _NOBODY}
+
+
 def test_an_endless_chain_ends(tmp_path: Path) -> None:
     path = tmp_path / "db"
     with closing(sqlite3.connect(path)) as connection:

@@ -1,5 +1,6 @@
 """Every way of opening a source reads what was committed and leaves no trace."""
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -15,9 +17,10 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 
-from ops.errors import BusyError, DamagedError, OpsError, SourceError
+from ops.errors import BusyError, DamagedError, DestinationError, OpsError, SourceError
 from ops.sqlite.connection import connect, remove_database, sqlite_failure
-from ops.sqlite.source import Way, open_source
+from ops.sqlite.recovery import copy_still_files
+from ops.sqlite.source import OpenDatabase, Way, open_source, read_steadily
 from tests.filesystem import footprint
 from tests.strategies import names
 
@@ -84,6 +87,12 @@ def _crash(database: Path, *statements: str) -> None:
         process.kill()
 
 
+def _sum(database: OpenDatabase) -> int:
+    (total,) = database.connection.execute("SELECT sum(x) FROM t").fetchone()
+    assert isinstance(total, int)
+    return total
+
+
 @dataclass(frozen=True)
 class _State:
     """A state in which a database may be found, how it comes about and how it is read."""
@@ -132,6 +141,20 @@ _STATES = (
     _State("wal crashed", _WAL, Way.LIVE, ("-wal", "-shm")),
     _State("wal crashed while writing", (*_WAL, *_SPILL), Way.LIVE, ("-wal", "-shm")),
     _State("wal crashed, index lost", _WAL, Way.COPY, ("-wal",), lost="-shm"),
+    _State(
+        "wal crashed while empty, index lost",
+        (*_WAL, "PRAGMA wal_checkpoint(TRUNCATE)"),
+        Way.COPY,
+        ("-wal",),
+        lost="-shm",
+    ),
+    _State(
+        "wal kept by one process",
+        ("PRAGMA locking_mode = EXCLUSIVE", *_WAL),
+        Way.COPY,
+        ("-wal",),
+        "runs",
+    ),
     _State("rollback at rest", _ROLLBACK, Way.ROLLBACK, ends="closes"),
     _State("rollback in use", _ROLLBACK, Way.ROLLBACK, ends="runs"),
     _State(
@@ -319,9 +342,8 @@ def test_nothing_can_be_written_through_a_source(tmp_path: Path, state: _State) 
     [
         (*_ROLLBACK, "BEGIN EXCLUSIVE"),
         (*_ROLLBACK, *_SPILL),
-        ("PRAGMA locking_mode = EXCLUSIVE", *_WAL),
     ],
-    ids=["exclusive transaction", "spilled transaction", "exclusive log"],
+    ids=["exclusive transaction", "spilled transaction"],
 )
 def test_a_database_that_stays_locked_is_busy(tmp_path: Path, statements: tuple[str, ...]) -> None:
     path = tmp_path / "db"
@@ -362,7 +384,7 @@ def _ruin_schema(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "state", [_STATES[0], _STATES[3], _STATES[7], _STATES[8]], ids=lambda state: state.way.name
+    "state", [_STATES[0], _STATES[3], _STATES[7], _STATES[10]], ids=lambda state: state.way.name
 )
 def test_damage_is_told_from_a_lock_and_leaves_no_connection(tmp_path: Path, state: _State) -> None:
     path = tmp_path / "data" / "db"
@@ -383,13 +405,26 @@ def test_damage_is_told_from_a_lock_and_leaves_no_connection(tmp_path: Path, sta
         assert not any(name.startswith(str(path)) for name in _descriptors())
 
 
+def test_damage_that_is_no_text_is_told_too(tmp_path: Path) -> None:
+    """SQLite's message quotes what it stumbled over, and that need not be UTF-8."""
+    path = tmp_path / "db"
+    _serve(path, "CREATE TABLE t (abcdefg)")
+    path.write_bytes(path.read_bytes().replace(b"(abcdefg)", b"(a) \xffbcde"))
+
+    with (
+        pytest.raises(DamagedError, match="malformed database schema"),
+        open_source(path, scratch=tmp_path, timeout_seconds=0),
+    ):
+        pytest.fail("it was opened")
+
+
 def test_a_log_that_cannot_be_copied_is_a_failure_of_the_source(tmp_path: Path) -> None:
     path = tmp_path / "db"
     _serve(path, *_WAL)
     Path(f"{path}-wal").mkdir()
 
     with (
-        pytest.raises(SourceError, match=r"cannot copy the database .*-wal: Is a directory"),
+        pytest.raises(SourceError, match=r"cannot read .*-wal: Is a directory"),
         open_source(path, scratch=tmp_path / "home", timeout_seconds=0),
     ):
         pytest.fail("it was opened")
@@ -420,27 +455,107 @@ for instant in itertools.count(1):
 """
 
 
-def test_a_log_that_never_rests_and_has_no_index_is_busy(tmp_path: Path) -> None:
-    path = tmp_path / "data" / "db"
-    path.parent.mkdir()
+def test_files_that_change_while_they_are_copied_are_no_copy(tmp_path: Path) -> None:
+    path = tmp_path / "db"
     _crash(path, *_WAL)
-    Path(f"{path}-shm").unlink()
     os.truncate(path, 64 << 20)  # a hole that takes a while to copy
     with subprocess.Popen(
-        [sys.executable, "-S", "-c", _TOUCH, f"{path}-wal"], stdout=subprocess.PIPE
+        [sys.executable, "-S", "-c", _TOUCH, path], stdout=subprocess.PIPE
     ) as touching:
         try:
             assert touching.stdout is not None
             assert touching.stdout.readline() == b"ready\n"
-            with (
-                pytest.raises(BusyError, match="changes without a readable WAL index") as caught,
-                open_source(path, scratch=tmp_path, timeout_seconds=0),
-            ):
-                pytest.fail("it was opened")
+            copy = copy_still_files(path, tmp_path / "home")
         finally:
             touching.kill()
 
-    assert "as the owner" in caught.value.hint
+    assert copy is None
+    again = copy_still_files(path, tmp_path / "home")
+    assert again is not None
+    assert sorted(os.listdir(again.parent)) == ["db", "db-wal"]
+
+
+def test_a_database_without_index_is_copied_once_it_holds_still(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "db"
+    path.parent.mkdir()
+    _crash(path, *_WAL)
+    Path(f"{path}-shm").unlink()
+    os.truncate(path, 16 << 20)
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", _TOUCH, path], stdout=subprocess.PIPE
+    ) as touching:
+        assert touching.stdout is not None
+        assert touching.stdout.readline() == b"ready\n"
+        timer = threading.Timer(0.3, touching.kill)
+        timer.start()
+        with open_source(path, scratch=tmp_path, timeout_seconds=20) as database:
+            assert database.way is Way.COPY
+            assert _sum(database) == 7
+        timer.join()
+
+
+@contextmanager
+def _touched(path: Path) -> Iterator[None]:
+    """Set the times of a file to now, again and again."""
+    stop = threading.Event()
+
+    def touch() -> None:
+        while not stop.wait(0.005):
+            os.utime(path)
+
+    os.utime(path)
+    toucher = threading.Thread(target=touch)
+    toucher.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        toucher.join()
+
+
+@pytest.mark.parametrize(
+    "state", [_STATES[0], _STATES[7], _STATES[11]], ids=lambda state: state.name
+)
+def test_a_database_written_just_now_is_not_trusted_to_rest(tmp_path: Path, state: _State) -> None:
+    """A second change within the same tick of the clock would not show."""
+    path = tmp_path / "data" / "db"
+    path.parent.mkdir()
+    touched = state.way is not Way.ROLLBACK
+    with state.made(path), _touched(path):
+        try:
+            with open_source(path, scratch=tmp_path, timeout_seconds=0) as database:
+                opened = database.way
+        except BusyError as error:
+            assert touched
+            assert "changed each time it was read" in error.message  # noqa: PT017
+            assert "try again" in error.hint  # noqa: PT017
+        else:
+            assert not touched
+            assert opened is Way.ROLLBACK  # locks guard it
+
+
+def test_a_full_disk_is_a_failure_of_the_place_for_the_copy(tmp_path: Path) -> None:
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if mount is None or umount is None or os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    path, small = tmp_path / "db", tmp_path / "small"
+    _crash(path, *_WAL, f"INSERT INTO other {_MANY} SELECT randomblob(3000) FROM n")
+    Path(f"{path}-shm").unlink()
+    small.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=64k", "none"]
+    mounted = subprocess.run([mount, *options, small], check=False, capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"cannot mount: {mounted.stderr.decode()}")
+    try:
+        with (
+            pytest.raises(DestinationError, match="No space left") as caught,
+            open_source(path, scratch=small, timeout_seconds=0),
+        ):
+            pytest.fail("it was opened")
+    finally:
+        subprocess.run([umount, small], check=True)
+
+    assert "free some space" in caught.value.hint
 
 
 def test_a_database_at_rest_is_right_until_its_file_changes(tmp_path: Path) -> None:
@@ -473,6 +588,92 @@ def test_a_database_replaced_by_one_of_the_same_size_and_time_is_not_right(tmp_p
         (tmp_path / "other").replace(path)
 
         assert not database.still_right()
+
+
+def _change(path: Path) -> None:
+    """Write, and let it look as if that had been long ago: only the ctime tells."""
+    _serve(path, "UPDATE t SET x = x + 10")
+    os.utime(path, ns=(1, 1))
+
+
+def test_what_is_read_while_nobody_locks_is_read_again_when_it_changed(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    _serve(path, *_WAL)
+    sums: list[int] = []
+
+    def read(database: OpenDatabase) -> int:
+        sums.append(_sum(database))
+        if len(sums) < 3:
+            _change(path)
+        return sums[-1]
+
+    assert read_steadily(path, read, scratch=tmp_path, timeout_seconds=0) == sums[-1]
+    assert sums == [7, 37, 67]
+
+
+def test_a_failure_counts_only_if_the_database_stayed_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    _serve(path, *_WAL)
+    tries: list[int] = []
+
+    def read(database: OpenDatabase) -> int:
+        tries.append(_sum(database))
+        if len(tries) == 1:
+            _change(path)
+        raise SourceError("torn")
+
+    with pytest.raises(SourceError, match="torn"):
+        read_steadily(path, read, scratch=tmp_path, timeout_seconds=0)
+    assert tries == [7, 37]
+
+
+def test_a_database_that_never_holds_still_is_busy(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    _serve(path, *_WAL)
+
+    def read(database: OpenDatabase) -> int:
+        _change(path)
+        return _sum(database)
+
+    with pytest.raises(BusyError, match="changed each time it was read"):
+        read_steadily(path, read, scratch=tmp_path, timeout_seconds=0)
+
+
+def test_a_database_with_a_time_in_the_future_is_at_rest(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    _serve(path, *_WAL)
+    later = time.time_ns() + 3_600_000_000_000
+    os.utime(path, ns=(later, later))
+    with open_source(path, scratch=tmp_path, timeout_seconds=0) as database:
+        assert database.way is Way.REST
+        assert database.still_right()
+
+
+_COME_AND_GO = """
+import sqlite3, sys, time
+end = time.monotonic() + 1.5
+while time.monotonic() < end:
+    connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
+    connection.execute("INSERT INTO t VALUES (5, ''), (-5, '')")
+    connection.close()
+"""
+
+
+def test_an_application_that_comes_and_goes_is_read_right(tmp_path: Path) -> None:
+    """Its log may be left when it goes while it is read, but never without the index."""
+    path = tmp_path / "data" / "db"
+    path.parent.mkdir()
+    _serve(path, *_WAL)
+    sums: list[int] = []
+    with subprocess.Popen([sys.executable, "-S", "-c", _COME_AND_GO, path]) as application:
+        while application.poll() is None:
+            with contextlib.suppress(BusyError):
+                sums.append(read_steadily(path, _sum, scratch=tmp_path, timeout_seconds=1))
+
+    assert application.returncode == 0
+    assert set(sums) <= {7}
+    assert sorted(os.listdir(path.parent)) in (["db"], ["db", "db-shm", "db-wal"])
+    assert read_steadily(path, _sum, scratch=tmp_path, timeout_seconds=0) == 7
 
 
 @given(names.filter(lambda name: len(name) < 240))

@@ -173,7 +173,7 @@ def test_names_what_is_missing_unexpected_and_changed(damaged: Instance, copied:
 def test_by_itself_finds_rows_without_files_and_files_without_rows(damaged: Instance) -> None:
     (damaged.attachments / "policy_8.pdf").rename(damaged.attachments / "renamed.pdf")
     found = {(f.kind, f.severity) for f in check(damaged).findings}
-    assert found == {("missing", Severity.ERROR), ("orphan", Severity.NOTE)}
+    assert found == {("missing-file", Severity.ERROR), ("orphan", Severity.NOTE)}
 
 
 def test_quick_finds_sizes_and_times(damaged: Instance, copied: Copied) -> None:

@@ -1,5 +1,6 @@
 """Standard output for results, standard error for everything else."""
 
+import io
 import json
 import os
 import sys
@@ -23,6 +24,13 @@ def messages() -> Console:
     return _console(stderr=True)
 
 
+def tolerate_any_text() -> None:
+    """Let a terminal or locale without UTF-8 show what it cannot as escapes, not as a crash."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _console(*, stderr: bool) -> Console:
     # Names of files are not markup, and a line is never wrapped for a pipe.
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
@@ -41,11 +49,13 @@ def print_document(document: dict[str, Any]) -> None:
 
 
 def print_failure(failure: OpsError, *, debug: bool = False) -> None:
-    """Print a failure on standard error: one line, a hint, and the traceback when debugging."""
+    """Print a failure on standard error: one line, notes, a hint, a traceback when debugging."""
     console = messages()
     if debug:
         console.print("".join(traceback.format_exception(failure)).rstrip())
     console.print(Text.assemble(("error: ", "bold red"), failure.message))
+    for note in getattr(failure, "__notes__", ()):
+        console.print(Text.assemble(("note: ", "bold"), note))
     if failure.hint:
         console.print(Text.assemble(("hint: ", "bold"), failure.hint))
 

@@ -23,6 +23,7 @@ from ops.cli.console import (
     print_failure,
     print_lines,
     silence_output,
+    tolerate_any_text,
 )
 from ops.cli.render import finding_lines
 from ops.errors import InterruptedRunError, OpsError, UsageError, VerificationError
@@ -57,6 +58,7 @@ def task(*, help: dict[str, str]) -> Callable[[Callable[..., Result]], Task[Call
         @functools.wraps(body)
         def run(context: Context, **flags: str | bool) -> None:
             name = body.__name__.replace("_", "-")
+            tolerate_any_text()
             try:
                 with _signals():
                     _refuse_dashes(flags)
@@ -66,8 +68,10 @@ def task(*, help: dict[str, str]) -> Callable[[Callable[..., Result]], Task[Call
             except OpsError as error:
                 failure = error
                 _print_findings(error, name, as_json=flags.get("json") is True)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as error:
                 failure = InterruptedRunError(signal.SIGINT)
+                for note in getattr(error, "__notes__", ()):
+                    failure.add_note(note)
             except BrokenPipeError as error:
                 silence_output()
                 failure = OpsError("standard output was closed before the result was written")
@@ -78,6 +82,8 @@ def task(*, help: dict[str, str]) -> Callable[[Callable[..., Result]], Task[Call
                     hint="run again with --debug, and report what it prints",
                 )
                 failure.__cause__ = error
+                for note in getattr(error, "__notes__", ()):
+                    failure.add_note(note)
             if failure is not None:
                 print_failure(failure, debug=_debugging())
                 raise Exit(code=failure.exit_code)
@@ -139,6 +145,7 @@ def _print_findings(failure: OpsError, command: str, *, as_json: bool) -> None:
             exit_code=failure.exit_code,
             message=failure.message,
             hint=failure.hint,
+            notes=tuple(getattr(failure, "__notes__", ())),
         )
         document["findings"] = [finding_document(finding) for finding in findings]
         print_document(document)

@@ -36,7 +36,7 @@ def facts(rows: Iterable[tuple[str, str]], *, indent: int = 2) -> list[Text]:
 _SENTENCES = {
     "recorded-digest": "its row records SHA-256 {expected}, the file has {found}",
     "orphan": "no row names this file",
-    "missing": "expected {expected}, found {found}",
+    "missing-file": "its row names a file, there is {found}",
     "link-outside": "a symbolic link that leads out of the attachments, to {found}",
     "outside": "its row names a path outside the attachments",
     "integrity": "{found}",

@@ -4,13 +4,13 @@ import math
 import os
 import stat
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ops.errors import DamagedError, SourceError, os_failure
+from ops.errors import DamagedError, SourceError, os_failure, reach_failure
 from ops.model import Entry
 from ops.names import display
-from ops.tree.metadata import entry_from_stat
+from ops.tree.metadata import entry_from_stat, read_xattrs
 
 MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
@@ -102,8 +102,8 @@ def inspect_database(path: Path) -> DatabaseFile:
             f"database not found: {display(path)}",
             hint="check the path; `inv status` shows where it comes from",
         ) from error
-    except OSError as error:
-        raise os_failure(SourceError, "reach the database", path, error) from error
+    except (OSError, RuntimeError) as error:
+        raise reach_failure(SourceError, "reach the database", path, error) from error
     if stat.S_ISDIR(status.st_mode):
         raise SourceError(
             f"the database is a directory: {display(path)}",
@@ -118,10 +118,14 @@ def inspect_database(path: Path) -> DatabaseFile:
         )
     header = _read_header(real, status)
     present = tuple(suffix for suffix in SIDECARS if sidecar(real, suffix).exists())
+    try:
+        xattrs = read_xattrs(str(real))
+    except OSError as error:
+        raise os_failure(SourceError, "read the attributes of", real, error) from error
     return DatabaseFile(
         path=real,
         header=header,
-        entry=entry_from_stat(os.fsencode(real.name), status),
+        entry=replace(entry_from_stat(os.fsencode(real.name), status), xattrs=xattrs),
         sidecars=present,
     )
 

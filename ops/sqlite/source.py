@@ -1,7 +1,6 @@
 """Open a database for reading so that nobody, and nothing beside it, notices."""
 
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -9,34 +8,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
-from ops.errors import BusyError, OpsError, SourceError, os_failure
+from ops.errors import BusyError, OpsError
 from ops.names import display
 from ops.sqlite.connection import connect, primary_code, sqlite_failure
 from ops.sqlite.header import DatabaseFile, inspect_database, sidecar
+from ops.sqlite.recovery import FileState, copy_still_files, file_state
 
 _Read = TypeVar("_Read")
 
-_COPY_TRIES = 3
-_MOST_TRIES = 8
-_TICK_NANOSECONDS = 50_000_000
+_MOST_TRIES = 6
+_POLL_SECONDS = 0.002
+_TICK_SECONDS = 0.05
 """More than the coarsest clock that a local file system's times come from (10 ms)."""
 
 _NEEDS_RECOVERY = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 """Primary result codes by which SQLite says that it would have to write to read this."""
-
-
-_State: TypeAlias = tuple[int, int, int, int]
-
-
-def _state(path: Path) -> _State | None:
-    """Return inode, size, mtime and ctime of a file, by which a change shows; or None."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 class Way(StrEnum):
@@ -50,34 +38,34 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenDatabase:
-    """A connection to a database that is only read, and how it is read.
-
-    `opened_ns` is the time of the opening in nanoseconds, by the clock that file times have.
-    """
+    """A connection to a database that is only read, and how it is read."""
 
     connection: sqlite3.Connection
     file: DatabaseFile
     way: Way
-    opened_ns: int
 
     def still_right(self) -> bool:
         """Tell whether what was read since the opening is one state of the database.
 
         SQLite's own locks see to it, except for a database at rest, which is read without any
         lock: there the main file must be the one it was. `stat` is safe while connections are
-        open. A file that was written just before the opening proves nothing, since a change
-        within the same tick of the clock would not show.
+        open.
         """
         if self.way is not Way.REST:
             return True
         before = self.file.entry
         then = (before.identity[1], before.size, before.modified_ns, before.changed_ns)
-        settled = _is_settled(self.file, self.opened_ns)
-        return settled and _state(self.file.path) == then
+        return file_state(self.file.path) == then
 
 
-def _is_settled(file: DatabaseFile, now_ns: int) -> bool:
-    return abs(now_ns - file.entry.modified_ns) > _TICK_NANOSECONDS
+def quiet_seconds(failures: int) -> float:
+    """Return how long a database must have been at rest, after so many failures to read it.
+
+    A change within the tick in which the file was last written would not show in its times, so
+    it is never less than one. An application that comes and goes is met while it is there
+    instead, where its locks guard the reading: each failure asks for four times the rest.
+    """
+    return _TICK_SECONDS * float(4**failures)
 
 
 def read_steadily(
@@ -100,11 +88,16 @@ def read_steadily(
         What `read` returned.
 
     Raises:
-        BusyError: It changed at each of many tries, or stayed locked.
+        BusyError: It changed at each of several tries, or stayed locked.
         OpsError: It cannot be read.
     """
-    for _ in range(_MOST_TRIES):
-        with open_source(path, scratch=scratch, timeout_seconds=timeout_seconds) as database:
+    for failures in range(_MOST_TRIES):
+        with open_source(
+            path,
+            scratch=scratch,
+            timeout_seconds=timeout_seconds,
+            rest_seconds=quiet_seconds(failures),
+        ) as database:
             try:
                 with pinned(database):
                     result = read(database)
@@ -120,7 +113,7 @@ def read_steadily(
 def restless(path: Path) -> BusyError:
     """Return the failure for a database that never held still."""
     return BusyError(
-        f"the database changed at each of {_MOST_TRIES} tries: {display(path)}",
+        f"the database changed each time it was read: {display(path)}",
         hint="try again when the application is less busy",
     )
 
@@ -148,7 +141,13 @@ def pinned(database: OpenDatabase) -> Iterator[None]:
 
 
 @contextmanager
-def open_source(path: Path, *, scratch: Path, timeout_seconds: float) -> Iterator[OpenDatabase]:
+def open_source(
+    path: Path,
+    *,
+    scratch: Path,
+    timeout_seconds: float,
+    rest_seconds: float = _TICK_SECONDS,
+) -> Iterator[OpenDatabase]:
     """Open a database that may be live, crashed, at rest or not ours, without changing it.
 
     Neither its bytes nor its sidecars, their times or the directory change, and a running
@@ -159,54 +158,53 @@ def open_source(path: Path, *, scratch: Path, timeout_seconds: float) -> Iterato
     `walBeginShmUnreliable`). Plain `mode=ro` would rewrite the `-shm` of a crashed server. A
     WAL-mode database without a WAL is at rest: it is read as immutable, and
     `OpenDatabase.still_right` tells afterwards whether it stayed so. What needs recovery (a
-    hot journal, a WAL without its `-shm`) is copied to `scratch` and recovered there.
+    hot journal, a WAL without its `-shm` or beside a database in rollback mode) is copied to
+    `scratch` and recovered there.
 
     Args:
         path: The database.
         scratch: A private directory with room for a copy of the database.
-        timeout_seconds: How long to wait for a lock.
+        timeout_seconds: How long to wait for a lock, and for a moment in which to open it.
+        rest_seconds: How long the file must not have been written to count as at rest.
 
     Yields:
         The open database. Its connection is in autocommit mode and text comes as it is.
 
     Raises:
         SourceError: It cannot be read, or is not a database.
-        BusyError: It stayed locked.
+        BusyError: It stayed locked, or never held still.
     """
-    for _ in range(_MOST_TRIES):
+    polls = int(max(timeout_seconds, 4 * rest_seconds) / _POLL_SECONDS)
+    for _ in range(polls):
         file = inspect_database(path)
-        os.utime(scratch)
-        opened_ns = scratch.stat().st_mtime_ns
-        at_rest = file.header.wal and not file.sidecars
-        if at_rest and not _is_settled(file, opened_ns):
-            time.sleep(_TICK_NANOSECONDS / 10**9)  # sooner or later it must be still for a tick
-            continue
-        found = _connect(file, scratch, timeout_seconds)
+        found = _connect(file, scratch, timeout_seconds, rest_seconds)
         if found is not None:
             break
+        time.sleep(_POLL_SECONDS)
     else:
         raise restless(path)
     connection, way = found
     try:
-        yield OpenDatabase(connection=connection, file=file, way=way, opened_ns=opened_ns)
+        yield OpenDatabase(connection=connection, file=file, way=way)
     finally:
         connection.close()
 
 
 def _connect(
-    file: DatabaseFile, scratch: Path, timeout_seconds: float
+    file: DatabaseFile, scratch: Path, timeout_seconds: float, rest_seconds: float
 ) -> tuple[sqlite3.Connection, Way] | None:
-    """Open a database as it was found; None when it is not any more as it was found."""
-    wal = sidecar(file.path, "-wal")
-    before = _state(wal)
-    if file.header.wal and ("-wal" in file.sidecars) != (before is not None):
-        return None
-    if not file.header.wal:
-        options, way = "mode=ro", Way.ROLLBACK
-    elif before is not None:
-        options, way = "mode=ro&readonly_shm=1", Way.LIVE
+    """Open a database in the way that its state asks for; None when the state just changes."""
+    wal = file_state(sidecar(file.path, "-wal"))
+    if not file.header.wal and wal is None:
+        way, options = Way.ROLLBACK, "mode=ro"
+    elif file.header.wal and wal is None:
+        way, options = Way.REST, "mode=ro&immutable=1"
+    elif file.header.wal and sidecar(file.path, "-shm").exists():
+        way, options = Way.LIVE, "mode=ro&readonly_shm=1"
     else:
-        options, way = "mode=ro&immutable=1", Way.REST
+        return _connect_copy(file, scratch, rest_seconds)
+    if way is Way.REST and not _is_quiet(file, None, scratch, rest_seconds):
+        return None
     try:
         return connect(file.path, options, timeout_seconds), way
     except sqlite3.OperationalError as error:
@@ -214,25 +212,46 @@ def _connect(
             raise sqlite_failure(file.path, error) from error
     except sqlite3.DatabaseError as error:
         raise sqlite_failure(file.path, error) from error
-    if way is Way.LIVE and _take_back_stray_wal(file.path, before, timeout_seconds):
+    if way is Way.LIVE and _take_back_stray_wal(file.path, wal, timeout_seconds):
         return None
-    copy = _copy_at_rest(file, scratch)
+    return _connect_copy(file, scratch, rest_seconds)
+
+
+def _connect_copy(
+    file: DatabaseFile, scratch: Path, rest_seconds: float
+) -> tuple[sqlite3.Connection, Way] | None:
+    wal = file_state(sidecar(file.path, "-wal"))
+    if not _is_quiet(file, wal, scratch, rest_seconds):
+        return None  # somebody is about to open it: soon it can be read as what it then is
+    copy = copy_still_files(file.path, scratch)
+    if copy is None:
+        return None
     try:
-        return connect(copy, "mode=rw", timeout_seconds), Way.COPY
+        return connect(copy, "mode=rw", 0), Way.COPY
     except sqlite3.Error as error:
         raise sqlite_failure(file.path, error) from error
 
 
-def _take_back_stray_wal(path: Path, before: _State | None, timeout_seconds: float) -> bool:
+def _is_quiet(
+    file: DatabaseFile, wal: FileState | None, scratch: Path, rest_seconds: float
+) -> bool:
+    """Tell whether database and WAL were last written long enough ago, by a file's clock."""
+    os.utime(scratch)
+    now = scratch.stat().st_mtime_ns
+    written = max(file.entry.modified_ns, wal[2] if wal else 0)
+    return abs(now - written) > rest_seconds * 10**9
+
+
+def _take_back_stray_wal(path: Path, before: FileState | None, timeout_seconds: float) -> bool:
     """Undo what SQLite does when the last user of a database leaves while we open it.
 
     It makes an empty WAL and then gives up for want of a `-shm`. That WAL is taken away by
     SQLite's own means: whoever closes last removes it, under its locks.
 
     Returns:
-        Whether there was one.
+        Whether the WAL is another one than before.
     """
-    after = _state(sidecar(path, "-wal"))
+    after = file_state(sidecar(path, "-wal"))
     if after == before:
         return False
     if after is not None and after[1] == 0:
@@ -241,27 +260,3 @@ def _take_back_stray_wal(path: Path, before: _State | None, timeout_seconds: flo
         except sqlite3.Error as error:
             raise sqlite_failure(path, error) from error
     return True
-
-
-def _copy_at_rest(file: DatabaseFile, scratch: Path) -> Path:
-    """Copy the database file with its WAL or journal while nobody writes them."""
-    copy = scratch / file.path.name
-    names = [file.path, *(sidecar(file.path, suffix) for suffix in ("-wal", "-journal"))]
-    for _ in range(_COPY_TRIES):
-        before = [_state(name) for name in names]
-        for name in names:
-            part = scratch / name.name
-            part.unlink(missing_ok=True)
-            try:
-                with name.open("rb") as reader, part.open("xb") as writer:
-                    shutil.copyfileobj(reader, writer)
-            except FileNotFoundError:
-                continue  # a sidecar that is not there, or is gone: the states tell
-            except OSError as error:
-                raise os_failure(SourceError, "copy the database", name, error) from error
-        if before == [_state(name) for name in names]:
-            return copy
-    raise BusyError(
-        f"the database changes without a readable WAL index: {display(file.path)}",
-        hint="run as the owner of the database, or as root",
-    )

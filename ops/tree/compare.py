@@ -11,7 +11,7 @@ from ops.errors import OpsError, os_failure
 from ops.model import Entry, Kind, narrowed_mode
 from ops.names import display
 from ops.tree.directories import Directories, open_quietly, split_path
-from ops.tree.metadata import reach, read_xattrs
+from ops.tree.metadata import ACCESS_LIST, mode_without_acl, reach, read_xattrs
 from ops.tree.scan import walk
 from ops.tree.transfer import BUFFER_BYTES
 
@@ -137,7 +137,7 @@ def differences(expected: Entry, found: Entry) -> tuple[Difference, ...]:
         mode = expected.mode
         if found.mode != mode:
             mode = narrowed_mode(
-                mode,
+                mode_without_acl(expected) if _lost_acl(expected, found) else mode,
                 owner_kept=expected.uid == found.uid,
                 group_kept=expected.gid == found.gid,
             )
@@ -153,6 +153,10 @@ def differences(expected: Entry, found: Entry) -> tuple[Difference, ...]:
         for field, before, after in pairs
         if before != after
     )
+
+
+def _lost_acl(expected: Entry, found: Entry) -> bool:
+    return ACCESS_LIST in dict(expected.xattrs) and ACCESS_LIST not in dict(found.xattrs)
 
 
 def _seconds(nanoseconds: int) -> str:

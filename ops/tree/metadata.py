@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from ops.model import Entry, kind_of, narrowed_mode
 
@@ -12,6 +13,8 @@ _HAS_XATTRS = hasattr(os, "listxattr")
 
 _PLACE_BOUND = frozenset({"security.selinux", "security.ima", "security.evm"})
 """Attributes that belong to the place, not to the file: labels and signatures of this system."""
+
+_ROOT_ONLY = ("trusted.", "security.")
 
 _UNSUPPORTED = frozenset({errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
@@ -86,6 +89,57 @@ def read_xattrs(target: int | str) -> tuple[tuple[str, bytes], ...]:
     )
 
 
+ACCESS_LIST = "system.posix_acl_access"
+"""The attribute that holds a POSIX access control list."""
+
+_ACL_ENTRY_BYTES = 8
+_ACL_OWNING_GROUP = 4
+
+
+def mode_without_acl(entry: Entry) -> int:
+    """Return the permission bits that an entry has once its access control list is lost.
+
+    With a list, the group's bits are its mask, and the owning group's own rights are an entry
+    of the list (acl(5); `linux/posix_acl_xattr.h`: a version of 4 bytes, then for each entry
+    tag, permissions and id in 2, 2 and 4 bytes). The copy must not give it the mask's.
+    """
+    value = dict(entry.xattrs).get(ACCESS_LIST, b"")
+    for start in range(4, len(value), _ACL_ENTRY_BYTES):
+        tag = int.from_bytes(value[start : start + 2], "little")
+        rights = int.from_bytes(value[start + 2 : start + 4], "little") & 0o7
+        if tag == _ACL_OWNING_GROUP:
+            return entry.mode & ~0o070 | entry.mode & rights << 3
+    return entry.mode
+
+
+def lenient_xattrs(root: Path, names: frozenset[str], *, privileged: bool) -> frozenset[str]:
+    """Tell which attributes a tree cannot be blamed for lacking.
+
+    Those are the ones that its file system does not know, and, for anybody but root, those that
+    only root sees.
+
+    Args:
+        root: The tree.
+        names: The attributes in question.
+        privileged: Whether this process is root's.
+    """
+    return frozenset(
+        name
+        for name in names
+        if (not privileged and name.startswith(_ROOT_ONLY)) or not _knows_xattr(root, name)
+    )
+
+
+def _knows_xattr(root: Path, name: str) -> bool:
+    if not _HAS_XATTRS:
+        return False
+    try:
+        os.getxattr(root, name)
+    except OSError as error:
+        return error.errno not in _UNSUPPORTED
+    return True
+
+
 def apply_metadata(descriptor: int, entry: Entry) -> Kept:
     """Give an open file or directory the owner, mode, attributes and times of `entry`.
 
@@ -97,10 +151,11 @@ def apply_metadata(descriptor: int, entry: Entry) -> Kept:
         OSError: The mode or the times cannot be set, or an attribute does not fit.
     """
     owner, group = _change_owner(descriptor, entry)
-    xattrs = _apply_xattrs(descriptor, entry.xattrs)
-    os.fchmod(descriptor, narrowed_mode(entry.mode, owner_kept=owner, group_kept=group))
+    lost = _apply_xattrs(descriptor, entry.xattrs)
+    mode = mode_without_acl(entry) if ACCESS_LIST in lost else entry.mode
+    os.fchmod(descriptor, narrowed_mode(mode, owner_kept=owner, group_kept=group))
     os.utime(descriptor, ns=(entry.accessed_ns, entry.modified_ns))
-    return Kept(owner=owner, group=group, xattrs=xattrs)
+    return Kept(owner=owner, group=group, xattrs=not lost)
 
 
 def _change_owner(descriptor: int, entry: Entry) -> tuple[bool, bool]:
@@ -129,18 +184,20 @@ def apply_name_metadata(directory: int, name: bytes, entry: Entry) -> Kept:
         owner = _permitted(lambda: chown(entry.uid, -1))
     if not group:
         group = _permitted(lambda: chown(-1, entry.gid))
-    xattrs = True
+    lost: frozenset[str] = frozenset()
     if not stat.S_ISLNK(status.st_mode):
-        xattrs = _apply_xattrs(reach(name, directory), entry.xattrs)
-        mode = narrowed_mode(entry.mode, owner_kept=owner, group_kept=group)
+        lost = _apply_xattrs(reach(name, directory), entry.xattrs)
+        mode = mode_without_acl(entry) if ACCESS_LIST in lost else entry.mode
+        mode = narrowed_mode(mode, owner_kept=owner, group_kept=group)
         os.chmod(name, mode, dir_fd=directory)
     times = (entry.accessed_ns, entry.modified_ns)
     os.utime(name, ns=times, dir_fd=directory, follow_symlinks=False)
-    return Kept(owner=owner, group=group, xattrs=xattrs)
+    return Kept(owner=owner, group=group, xattrs=not lost)
 
 
-def _apply_xattrs(target: int | str, xattrs: tuple[tuple[str, bytes], ...]) -> bool:
-    kept = True
+def _apply_xattrs(target: int | str, xattrs: tuple[tuple[str, bytes], ...]) -> frozenset[str]:
+    """Set the attributes and return the names of those that cannot be kept."""
+    lost: set[str] = set()
     # A place may give by itself what the entry does not have: a default access control list.
     wanted = {name for name, _ in xattrs}
     for name, _ in read_xattrs(target):
@@ -152,8 +209,8 @@ def _apply_xattrs(target: int | str, xattrs: tuple[tuple[str, bytes], ...]) -> b
         except OSError as error:
             if error.errno not in _UNSUPPORTED | {errno.EPERM}:
                 raise
-            kept = False
-    return kept
+            lost.add(name)
+    return frozenset(lost)
 
 
 def _permitted(change: Callable[[], None]) -> bool:

@@ -1,0 +1,38 @@
+"""Hold signals off while something must not be left half done."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that ask a run to stop."""
+
+
+@contextmanager
+def held_signals() -> Iterator[None]:
+    """Deliver SIGINT, SIGTERM and SIGHUP only once the block has ended.
+
+    A mask would not do: the kernel may hand a signal to another thread, and Python runs its
+    handler in the main one all the same. Only the main thread can, and needs to, hold them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        arrived.append(number)
+
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, note)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if arrived:
+        signal.raise_signal(arrived[0])

@@ -1,0 +1,77 @@
+"""Copy a database with its WAL or journal while nobody writes them, to be recovered apart."""
+
+import os
+from pathlib import Path
+from typing import TypeAlias
+
+from ops.errors import DestinationError, SourceError, os_failure
+from ops.sqlite.header import sidecar
+
+_TRIES = 3
+_PIECE_BYTES = 1 << 20
+
+FileState: TypeAlias = tuple[int, int, int, int]
+
+
+def file_state(path: Path) -> FileState | None:
+    """Return inode, size, mtime and ctime of a file, by which a change shows; None if gone."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def copy_still_files(database: Path, scratch: Path) -> Path | None:
+    """Copy the main file, its WAL and its journal, all as they are at one time.
+
+    To be called while this process has no connection to the database.
+
+    Args:
+        database: The real path of the database.
+        scratch: Where the copies go, under the same names, in a directory of their own.
+
+    Returns:
+        The path of the copy, None when the files changed each time they were copied.
+
+    Raises:
+        SourceError: One of them cannot be read.
+        DestinationError: There is no room for the copy.
+    """
+    directory = scratch / "recovery"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    names = [database, *(sidecar(database, suffix) for suffix in ("-wal", "-journal"))]
+    for _ in range(_TRIES):
+        for left_over in directory.iterdir():
+            left_over.unlink()
+        before = [file_state(name) for name in names]
+        for name, state in zip(names, before, strict=True):
+            if state is not None:
+                _copy_file(name, directory / name.name)
+        if before == [file_state(name) for name in names]:
+            return directory / database.name
+    return None
+
+
+def _copy_file(source: Path, copy: Path) -> None:
+    try:
+        reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # gone since: the states tell
+    except OSError as error:
+        raise os_failure(SourceError, "read", source, error) from error
+    try:
+        with copy.open("xb") as writer:
+            while piece := _read(reader, source):
+                writer.write(piece)
+    except OSError as error:
+        raise os_failure(DestinationError, "copy the database to", copy, error) from error
+    finally:
+        os.close(reader)
+
+
+def _read(reader: int, source: Path) -> bytes:
+    try:
+        return os.read(reader, _PIECE_BYTES)
+    except OSError as error:
+        raise os_failure(SourceError, "read", source, error) from error
