@@ -7,6 +7,7 @@ from ops.model import Entry, Finding, Kind, Severity
 from ops.names import display
 from ops.profile import Profile
 from ops.sqlite.content import (
+    BrokenKey,
     broken_keys,
     check_integrity,
     list_tables,
@@ -82,26 +83,20 @@ def _check_tables(connection: sqlite3.Connection, profile: Profile) -> Iterator[
 def _check_keys(connection: sqlite3.Connection, profile: Profile) -> Iterator[Finding]:
     severity = Severity.WARNING if profile.is_none else Severity.ERROR
     count = 0
-    try:
-        for key in broken_keys(connection):
-            count += 1
-            if count <= _MOST_KEYS:
-                row = "a row" if key.rowid is None else f"rowid {key.rowid}"
-                yield Finding(
-                    kind="foreign-key",
-                    severity=severity,
-                    where=f"table {display(key.table)}, {row}",
-                    expected=f"a row of {display(key.parent)}",
-                    found="none",
-                )
-    except sqlite3.OperationalError as error:
-        yield Finding(
-            kind="unchecked",
-            severity=Severity.WARNING,
-            where="foreign keys",
-            expected="checked",
-            found=display(str(error)),
-        )
+    for table in list_tables(connection):
+        try:
+            for key in broken_keys(connection, table):
+                count += 1
+                if count <= _MOST_KEYS:
+                    yield _broken_key(key, severity)
+        except sqlite3.OperationalError as error:
+            yield Finding(
+                kind="unchecked",
+                severity=Severity.WARNING,
+                where=f"foreign keys of table {display(table)}",
+                expected="checked",
+                found=display(str(error)),
+            )
     if count > _MOST_KEYS:
         yield Finding(
             kind="foreign-key",
@@ -110,6 +105,17 @@ def _check_keys(connection: sqlite3.Connection, profile: Profile) -> Iterator[Fi
             expected="rows that they refer to",
             found="none",
         )
+
+
+def _broken_key(key: BrokenKey, severity: Severity) -> Finding:
+    row = "a row" if key.rowid is None else f"rowid {key.rowid}"
+    return Finding(
+        kind="foreign-key",
+        severity=severity,
+        where=f"table {display(key.table)}, {row}",
+        expected=f"a row of {display(key.parent)}",
+        found="none",
+    )
 
 
 def check_links(entries: Iterable[Entry]) -> Iterator[Finding]:

@@ -114,10 +114,12 @@ def decode_manifest(document: bytes) -> tuple[Head, tuple[Entry, ...]]:
         head = _decode_head(json.loads(lines[0]))
         if closing.get("sha256") != hashlib.sha256(b"".join(lines)).hexdigest():
             raise ManifestError("it was changed after it was written")
+        if last != _line({"entries": len(lines) - 1, "sha256": closing["sha256"]}):
+            raise ManifestError("its last line was changed after it was written")
         entries = tuple(_decode_entry(json.loads(line)) for line in lines[1:])
     except ManifestError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ManifestError(f"it is no manifest: {error}") from error
     return head, entries
 

@@ -162,16 +162,18 @@ def test_keys_that_cannot_be_checked_are_a_warning(tmp_path: Path) -> None:
         "CREATE TABLE folder (name)",
         "CREATE TABLE documents (folder REFERENCES folder (name))",
         "INSERT INTO documents VALUES (1)",
+        "CREATE TABLE other (x PRIMARY KEY, y REFERENCES other (x))",
+        "INSERT INTO other VALUES (1, 2)",
     ) as connection:
-        assert list(check_database(connection, _NONE)) == [
-            Finding(
-                kind="unchecked",
-                severity=Severity.WARNING,
-                where="foreign keys",
-                expected="checked",
-                found='foreign key mismatch - "documents" referencing "folder"',
-            )
-        ]
+        mismatch, broken = check_database(connection, _NONE)
+    assert mismatch == Finding(
+        kind="unchecked",
+        severity=Severity.WARNING,
+        where="foreign keys of table documents",
+        expected="checked",
+        found='foreign key mismatch - "documents" referencing "folder"',
+    )
+    assert broken.where == "table other, rowid 1"
 
 
 def test_damage_that_stops_the_check_of_keys_is_an_error_too(tmp_path: Path) -> None:

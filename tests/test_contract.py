@@ -21,6 +21,7 @@ from ops.settings import DEFAULTS
 from tests.command import ROOT, run, run_here
 
 OPS = ROOT / "ops"
+EXIT_CODES = ROOT / "docs" / "exit-codes.md"
 TASKS: dict[str, Task[Any]] = dict(namespace.tasks)
 MOST_LINES = 300
 
@@ -196,16 +197,40 @@ def test_exit_codes_are_those_of_the_design() -> None:
         "SourceError": 3,
         "DamagedError": 3,
         "DestinationError": 4,
+        "UnfinishedSwapError": 4,
         "VerificationError": 5,
         "BusyError": 6,
         "InterruptedRunError": 130,
     }
 
 
+def test_the_list_of_exit_codes_and_the_classes_are_equal() -> None:
+    table = re.findall(r"^\| ([\d, ]+) \| ([^|]*) \|", EXIT_CODES.read_text(), re.MULTILINE)
+    listed = {
+        name: {int(code) for code in codes.split(",")}
+        for codes, names in table
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    assert listed.pop("InterruptedRunError") == {129, 130, 143}
+    kinds = {kind.__name__: kind.exit_code for kind in _errors(OpsError)}
+    assert {name: {kinds[name]} for name in listed} == listed
+    own = {name for name in kinds if hasattr(ops.errors, name)}
+    assert own - set(listed) == {"InterruptedRunError"}
+
+
 # The import graph
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("ops", "ops.model", "ops.names", "ops.mounts", "ops.profiles", "ops.tree", "ops.sqlite"),
+    (
+        "ops",
+        "ops.model",
+        "ops.names",
+        "ops.mounts",
+        "ops.interrupts",
+        "ops.profiles",
+        "ops.tree",
+        "ops.sqlite",
+    ),
     ("ops.errors",),
     ("ops.manifest", "ops.report", "ops.profile"),
     ("ops.settings",),

@@ -918,8 +918,10 @@ def test_paths_are_escaped_once(instance: Instance, capsys: pytest.CaptureFixtur
 def test_clone_of_a_source_that_lacks_a_file(instance: Instance, destination: Instance) -> None:
     (instance.attachments / "policy_7.pdf").unlink()
     ran = run("clone", "--force", *from_flags(instance), *to_flags(destination))
-    check_failure(ran, 5, "the copy failed its check: missing: ", hint="the source itself is like")
-    assert "error missing: " in ran.err
+    check_failure(
+        ran, 5, "the copy failed its check: missing-file: ", hint="the source itself is like"
+    )
+    assert "error missing-file: " in ran.err
     assert not destination.database.parent.exists()
 
 

@@ -151,7 +151,7 @@ def test_failures_of_the_real_command(code: int, instance: Instance, destination
     document = document_of(ran, "clone", ok=False)
     assert document["error"]["exit_code"] == code
     found = document["findings"]
-    assert [finding["kind"] for finding in found] == (["missing"] if code == 5 else [])
+    assert [finding["kind"] for finding in found] == (["missing-file"] if code == 5 else [])
 
 
 def test_unexpected_failure(

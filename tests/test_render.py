@@ -47,7 +47,7 @@ def test_facts_are_aligned() -> None:
     [
         ("recorded-digest", "its row records SHA-256 this, the file has that"),
         ("orphan", "no row names this file"),
-        ("missing", "expected this, found that"),
+        ("missing-file", "its row names a file, there is that"),
         ("link-outside", "a symbolic link that leads out of the attachments, to that"),
         ("outside", "its row names a path outside the attachments"),
         ("integrity", "that"),
@@ -206,5 +206,5 @@ def test_verification_that_failed(instance: Instance) -> None:
     lines = verification_lines(request, verification, report)
     assert lines[0].plain == "Verification failed"
     assert "findings     1 error, 0 warnings, 0 notes" in plain(lines)
-    assert lines[-1].plain.startswith("error missing: ")
+    assert lines[-1].plain.startswith("error missing-file: ")
     assert lines[-1].spans[0].style == "bold red"

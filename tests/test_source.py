@@ -350,7 +350,7 @@ def test_manage_that_fails(application: Application) -> None:
     application.configure("raise RuntimeError('no \\x1b[31m secret')")
     said = failure(SourceError, {"manage": application.manage})
     assert said.message.startswith("ops.manage gave no settings (exit code 1): ")
-    assert said.message.endswith("RuntimeError: no \\x1b[31m secret")
+    assert said.message.endswith("RuntimeError: no \\u001b[31m secret")
     assert said.hint == (
         f"try it yourself: {sys.executable} {application.directory}/manage.py check"
     )

@@ -76,7 +76,7 @@ def test_interrupt_at_the_question(
         "clone", *from_flags(instance), *to_flags(destination), answer="\x03"
     )
     assert code == 130
-    assert "stopped by SIGINT; nothing was published" in screen
+    assert "stopped by SIGINT" in screen
     assert "Traceback" not in screen
     assert footprint(tmp_path) == before
 
@@ -243,8 +243,8 @@ def test_names_cannot_drive_the_terminal(instance: Instance, tmp_path: Path) -> 
     copy = Instance(database=tmp_path / "d\x07" / "db", attachments=tmp_path / "files")
     code, screen = run_on_terminal("clone", "--force", *from_flags(instance), *to_flags(copy))
     assert code == 0
-    assert "\\x1b[31morphan\\r\\n\\u202e" in screen
-    assert "d\\x07" in screen
+    assert "\\u001b[31morphan\\r\\n\\u202e" in screen
+    assert "d\\u0007" in screen
     assert "\x07" not in screen
     assert "\u202e" not in screen
 

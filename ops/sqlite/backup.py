@@ -6,15 +6,20 @@ from pathlib import Path
 
 from ops.errors import BusyError, DestinationError
 from ops.names import display
-from ops.sqlite.connection import remove_database, sqlite_failure
+from ops.sqlite.connection import primary_code, remove_database, sqlite_failure
 from ops.sqlite.source import OpenDatabase
 
 _STEP_PAGES = 1000
-_MOST_BUSY_STEPS = 40
 _BUSY_SLEEP_SECONDS = 0.25
 
 
-def back_up(database: OpenDatabase, copy: Path, *, advance: Callable[[int, int], None]) -> None:
+def back_up(
+    database: OpenDatabase,
+    copy: Path,
+    *,
+    advance: Callable[[int, int], None],
+    busy_seconds: float = 10.0,
+) -> None:
     """Copy a pinned database with SQLite's online backup (https://www.sqlite.org/backup.html).
 
     The pages come through the pinned connection, so the copy equals the pinned instant and the
@@ -26,6 +31,7 @@ def back_up(database: OpenDatabase, copy: Path, *, advance: Callable[[int, int],
         copy: Where to write; nothing may be there. Removed again on failure, since a failed
             backup leaves an empty file that passes `integrity_check`.
         advance: Called with pages done and pages in all, after each step of 1,000 pages.
+        busy_seconds: How long the source may stay locked.
 
     Raises:
         BusyError: The source stayed locked.
@@ -38,7 +44,7 @@ def back_up(database: OpenDatabase, copy: Path, *, advance: Callable[[int, int],
         # The backup itself retries a lock for ever; this is the one place to stop it.
         nonlocal busy_steps
         busy_steps = busy_steps + 1 if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} else 0
-        if busy_steps > _MOST_BUSY_STEPS:
+        if busy_steps * _BUSY_SLEEP_SECONDS > busy_seconds:
             raise BusyError(f"the database stayed locked: {display(database.file.path)}")
         advance(total - remaining, total)
 
@@ -47,9 +53,12 @@ def back_up(database: OpenDatabase, copy: Path, *, advance: Callable[[int, int],
     except sqlite3.Error as error:
         remove_database(copy)
         if _is_write_failure(error):
+            full = primary_code(error) == sqlite3.SQLITE_FULL
             raise DestinationError(
                 f"cannot write {display(copy)}: {error}",
-                hint="free some space, or choose another file system",
+                hint="free some space, or choose another file system"
+                if full
+                else "look at the directory and its disk",
             ) from error
         raise sqlite_failure(database.file.path, error) from error
     except BaseException:

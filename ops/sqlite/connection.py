@@ -30,6 +30,11 @@ def connect(path: Path, options: str, timeout_seconds: float) -> sqlite3.Connect
     except sqlite3.Error:
         connection.close()
         raise
+    except UnicodeDecodeError as error:
+        # SQLite's complaint quotes the schema, and the damage in it is no text.
+        connection.close()
+        said = bytes(error.object).decode("utf-8", "backslashreplace")
+        raise sqlite3.DatabaseError(said) from error
     return connection
 
 
@@ -40,12 +45,16 @@ def remove_database(path: Path) -> None:
         OSError: One of them cannot be removed.
     """
     for suffix in ("", *SIDECARS):
-        sidecar(path, suffix).unlink(missing_ok=True)
+        try:
+            sidecar(path, suffix).unlink(missing_ok=True)
+        except NotADirectoryError:
+            return  # below a file nothing can be
 
 
 def primary_code(error: sqlite3.Error) -> int:
     """Return the primary result code of an error (https://www.sqlite.org/rescode.html)."""
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return code & 0xFF
 
 
 def sqlite_failure(path: Path, error: sqlite3.Error) -> OpsError:

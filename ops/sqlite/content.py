@@ -4,9 +4,15 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ops.sqlite.connection import primary_code
+
 _MOST_MESSAGES = 100
 _CACHE_KIBIBYTES = 200 * 1024
 _MAP_BYTES = 1 << 30
+
+
+_NO_VERDICT = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+"""Results that say nothing of the database: something SQLite does not know, and locks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +81,9 @@ def check_integrity(
     pragma = "quick_check" if quick else "integrity_check"
     try:
         return Integrity(messages=_run_check(connection, pragma, None), unchecked=())
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if primary_code(error) != sqlite3.SQLITE_ERROR:
+            raise  # a lock, say: nothing is known of the database
         return _check_each_table(connection, pragma)
 
 
@@ -98,22 +106,23 @@ def _run_check(connection: sqlite3.Connection, pragma: str, table: str | None) -
     argument = _MOST_MESSAGES if table is None else quote(table)
     try:
         rows = connection.execute(f"PRAGMA {pragma}({argument})").fetchall()
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError as error:  # damage so deep that the check itself gives up
-        return (str(error),)
+    except sqlite3.DatabaseError as error:
+        if primary_code(error) in _NO_VERDICT:
+            raise
+        return (str(error),)  # damage so deep, or a disk so sick, that the check gives up
     return tuple(str(message) for (message,) in rows if message != "ok")
 
 
-def broken_keys(connection: sqlite3.Connection) -> Iterator[BrokenKey]:
-    """Run `foreign_key_check`.
+def broken_keys(connection: sqlite3.Connection, table: str) -> Iterator[BrokenKey]:
+    """Run `foreign_key_check` on one table.
 
     Raises:
         sqlite3.Error: It cannot be run, for example because a key refers to columns that are
             not unique ("foreign key mismatch").
     """
-    for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check"):
-        yield BrokenKey(table=table, rowid=rowid, parent=parent)
+    rows = connection.execute(f"PRAGMA foreign_key_check({quote(table)})")
+    for child, rowid, parent, _ in rows:
+        yield BrokenKey(table=child, rowid=rowid, parent=parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,13 @@
 """What the first hundred bytes of a database say (https://www.sqlite.org/fileformat2.html)."""
 
+import errno
 import math
 import os
 import stat
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from ops.errors import DamagedError, SourceError, os_failure, reach_failure
 from ops.model import Entry
@@ -74,11 +76,31 @@ class DatabaseFile:
         return main + sum(_size(sidecar(self.path, suffix)) for suffix in self.sidecars)
 
 
-def _size(path: Path) -> int:
+FileState: TypeAlias = tuple[int, int, int, int]
+
+
+def file_state(path: Path) -> FileState | None:
+    """Return inode, size, mtime and ctime of a file, by which a change shows; None if gone.
+
+    A name too long for the file system cannot exist either: so are the sidecars of some.
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
     try:
-        return path.stat().st_size
+        status = path.stat()
     except FileNotFoundError:
-        return 0
+        return None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return None
+        raise
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _size(path: Path) -> int:
+    state = file_state(path)
+    return state[1] if state else 0
 
 
 def inspect_database(path: Path) -> DatabaseFile:
@@ -117,7 +139,7 @@ def inspect_database(path: Path) -> DatabaseFile:
             hint="SQLite keeps its WAL beside one name only; remove the other names first",
         )
     header = _read_header(real, status)
-    present = tuple(suffix for suffix in SIDECARS if sidecar(real, suffix).exists())
+    present = tuple(suffix for suffix in SIDECARS if file_state(sidecar(real, suffix)))
     try:
         xattrs = read_xattrs(str(real))
     except OSError as error:

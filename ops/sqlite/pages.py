@@ -7,6 +7,7 @@ import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from ops.model import PAGE_DIGEST_BYTES, PageDigests
@@ -87,17 +88,14 @@ def _roots(path: Path) -> list[tuple[int, str]]:
         connection = connect(path, "mode=ro&immutable=1", 0)
     except sqlite3.Error:
         return roots  # the schema itself is damaged: the caller names what it still can
-    try:
+    with closing(connection):
         rows = connection.execute(
-            "SELECT type, name, tbl_name, rootpage FROM sqlite_schema WHERE rootpage > 0"
+            "SELECT type, name, tbl_name, rootpage FROM sqlite_schema"
+            " WHERE typeof(rootpage) = 'integer' AND rootpage > 0"
         )
         for kind, name, table, root in rows:
             owner = f"table {name}" if kind == "table" else f"index {name} of table {table}"
             roots.append((root, owner))
-    except sqlite3.Error:
-        return roots
-    finally:
-        connection.close()
     return roots
 
 
@@ -183,11 +181,10 @@ def _cells(page: bytes, offset: int, header_bytes: int) -> Iterator[int]:
 
 def _varint(page: bytes, start: int) -> tuple[int, int]:
     value = 0
-    for count in range(1, _MOST_VARINT_BYTES + 1):
+    for count in range(1, _MOST_VARINT_BYTES):
         byte = page[start + count - 1]
-        if count == _MOST_VARINT_BYTES:
-            return value << 8 | byte, start + count
         value = value << 7 | byte & 0x7F
         if byte < 0x80:  # noqa: PLR2004 - the bit that says another byte follows
-            break
-    return value, start + count
+            return value, start + count
+    # The ninth byte counts with all its bits.
+    return value << 8 | page[start + _MOST_VARINT_BYTES - 1], start + _MOST_VARINT_BYTES

@@ -2,24 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import TypeAlias
 
 from ops.errors import DestinationError, SourceError, os_failure
-from ops.sqlite.header import sidecar
+from ops.sqlite.header import file_state, sidecar
 
 _TRIES = 3
 _PIECE_BYTES = 1 << 20
-
-FileState: TypeAlias = tuple[int, int, int, int]
-
-
-def file_state(path: Path) -> FileState | None:
-    """Return inode, size, mtime and ctime of a file, by which a change shows; None if gone."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def copy_still_files(database: Path, scratch: Path) -> Path | None:
