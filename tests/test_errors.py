@@ -15,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from ops.demo_instance import build_instance
+from ops.errors import BusyError
 from ops.model import Instance
+from ops.profile import load_profile
+from ops.survey import survey_source
 from tests.command import (
     AS_USER,
     NOBODY,
@@ -30,6 +33,7 @@ from tests.command import (
     to_flags,
 )
 from tests.filesystem import footprint, read
+from tests.pipeline import quiet
 from tests.processes import held_open
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="takes root, to be somebody else")
@@ -249,6 +253,47 @@ def test_locked_too_long(instance: Instance, destination: Instance, tmp_path: Pa
     )
 
 
+_COMMIT = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+print("ready", flush=True)
+while True:
+    connection.execute("BEGIN EXCLUSIVE")
+    time.sleep(0.001)
+    connection.execute("COMMIT")
+    time.sleep(0.001)
+"""
+
+
+def test_a_lock_at_any_instant_of_the_survey(instance: Instance) -> None:
+    """It is sound or it is busy: a lock is no reason to leave out the check."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", _COMMIT, instance.database], stdout=subprocess.PIPE
+    )
+    outcomes: set[str] = set()
+    try:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        for _ in range(150):
+            try:
+                survey = survey_source(
+                    instance,
+                    load_profile("ciso_assistant"),
+                    lock_timeout_seconds=0,
+                    progress=quiet,
+                )
+            except BusyError as error:
+                outcomes.add(error.message.partition(":")[0])
+            else:
+                outcomes.add(f"sound, {len(survey.findings)} findings")
+    finally:
+        writer.kill()
+        writer.communicate()
+    assert outcomes <= {"sound, 0 findings", "the database stayed locked"}
+    assert "the database stayed locked" in outcomes
+
+
 @ROOT_ONLY
 def test_unreadable_database(commons: Path) -> None:
     instance = build_instance(commons / "production", evidences=1)
@@ -461,6 +506,14 @@ def _loop_for_parent(copy: Instance) -> Path:
     return copy.database.parent
 
 
+def _linked_database_with_wal(copy: Instance) -> Path:
+    copy.database.parent.mkdir()
+    copy.database.write_text("")
+    os.link(copy.database, copy.database.with_name("second-name"))
+    copy.database.with_name(copy.database.name + "-wal").write_text("")
+    return copy.database
+
+
 DESTINATIONS: dict[str, tuple[Callable[[Instance], Path], str, str]] = {
     "directory for database": (
         _directory_for_database,
@@ -496,6 +549,11 @@ DESTINATIONS: dict[str, tuple[Callable[[Instance], Path], str, str]] = {
         _link_for_attachments,
         "the destination is a symbolic link: ",
         "name the place it points to, or remove the link",
+    ),
+    "linked database with a WAL": (
+        _linked_database_with_wal,
+        "the old database has 2 hard links and a WAL: ",
+        "remove them first",
     ),
     "loop for parent": (_loop_for_parent, "cannot reach ", ""),
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ops.demo_instance import build_instance, evidence_ids
-from ops.demo_writer import Writing, writer
+from ops.demo_writer import writer
 from ops.model import Instance, Severity
 from tests.pipeline import check, clone
 
@@ -29,7 +29,7 @@ def test_ten_of_ten_clones_are_whole(tmp_path: Path, *, deletes: bool) -> None:
             # Committed before the start and never deleted: the clone must have it.
             assert (before & after) - ids(copy) == set()
             assert files_are_the_rows(copy)
-        writing: Writing = busy.stop()
+        writing = busy.stop()
     assert writing.inserted > 0
     assert writing.longest_wait_seconds < _LONGEST_WAIT_SECONDS
 

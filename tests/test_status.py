@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ops import __version__
+from ops import status as status_module
 from ops.errors import DestinationError, UsageError
 from ops.model import Instance
 from ops.settings import read_settings
@@ -188,6 +189,7 @@ def test_other_platforms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_directory_that_is_gone(tmp_path: Path) -> None:
+    assert status_module._has_xattrs(tmp_path / "gone") is False  # noqa: SLF001 - every file system here has them
     with pytest.raises(FileNotFoundError):
         look_at_place(tmp_path / "gone", write=False)
 

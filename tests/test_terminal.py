@@ -249,6 +249,14 @@ def test_names_cannot_drive_the_terminal(instance: Instance, tmp_path: Path) -> 
     assert "\u202e" not in screen
 
 
+def test_streams_that_are_no_files_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
+    console_module.tolerate_any_text()
+    console_module.output().print("名前")
+    assert stream.getvalue() == "名前\n"
+
+
 # Figures
 
 
