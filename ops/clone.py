@@ -35,12 +35,16 @@ from ops.workspace import PREFIX, Workspace, workspace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the operator asked for: from where, to where, and the optional manifest."""
+    """What the operator asked for: from where, to where, and the optional manifest.
+
+    `home` is a directory that is never replaced.
+    """
 
     source: Location
     destination: Instance
     profile: Profile
     manifest: Path | None = None
+    home: Path | None = None
     lock_timeout_seconds: float = 30.0
 
 
@@ -84,7 +88,7 @@ def plan_clone(request: Request, *, progress: ReportProgress) -> Plan:
         DestinationError: The destination cannot be used, overlaps the source, or has no room.
         BusyError: The database stayed locked.
     """
-    destination = survey_destination(request.destination)
+    destination = survey_destination(request.destination, home=request.home)
     manifest = request.manifest and _real_manifest(request.manifest)
     source = survey_source(
         request.source.instance,

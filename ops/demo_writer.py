@@ -43,6 +43,7 @@ class Writer:
             [sys.executable, "-m", "ops.demo_writer", *paths, str(rate), what],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            start_new_session=True,  # a Ctrl-C at the terminal is ours to handle
         )
 
     def wait_until_busy(self) -> None:

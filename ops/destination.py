@@ -12,6 +12,9 @@ from ops.names import display
 from ops.sqlite.header import SIDECARS, sidecar
 from ops.tree.scan import TreeMeter, TreeSize, scan_tree
 
+_MOST_NAME_BYTES = 255
+"""NAME_MAX of every file system that matters here (limits.h)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DestinationSurvey:
@@ -24,22 +27,22 @@ class DestinationSurvey:
     database_bytes: int | None
     size: TreeSize | None
 
-    @property
-    def occupied(self) -> bool:
-        """Whether anything is replaced."""
-        return self.database_bytes is not None or self.size is not None
 
-
-def survey_destination(destination: Instance) -> DestinationSurvey:
+def survey_destination(destination: Instance, *, home: Path | None) -> DestinationSurvey:
     """Validate a destination: of the right kind, replaceable, in a place that can be written.
+
+    Args:
+        destination: Where the pair is to go.
+        home: A directory that must not be replaced.
 
     Raises:
         DestinationError: It cannot be used; the message says which half and why.
     """
     database = _real_place(destination.database)
     attachments = _real_place(destination.attachments)
+    _require_room_for_sidecars(database)
     old_bytes = _old_database(database)
-    old_size = _old_attachments(attachments)
+    old_size = _old_attachments(attachments, home)
     for path in (database, attachments):
         _require_writable(nearest_directory(path.parent))
     return DestinationSurvey(
@@ -59,6 +62,21 @@ def _real_place(path: Path) -> Path:
         return path.parent.resolve() / path.name
     except (OSError, RuntimeError) as error:
         raise reach_failure(DestinationError, "reach", path.parent, error) from error
+
+
+def _require_room_for_sidecars(database: Path) -> None:
+    """Refuse a name to which SQLite could not add `-journal`.
+
+    Raises:
+        DestinationError: It is too long.
+    """
+    longest = sidecar(database, max(SIDECARS, key=len))
+    if len(os.fsencode(longest.name)) > _MOST_NAME_BYTES:
+        raise DestinationError(
+            f"the name of the database is too long: {display(database)}",
+            hint=f"SQLite adds up to {len('-journal')} bytes to it, and {_MOST_NAME_BYTES} are "
+            "all that file systems take",
+        )
 
 
 def _lstat(path: Path) -> os.stat_result | None:
@@ -92,7 +110,7 @@ def _old_database(path: Path) -> int | None:
     return status.st_size
 
 
-def _old_attachments(path: Path) -> TreeSize | None:
+def _old_attachments(path: Path, home: Path | None) -> TreeSize | None:
     status = _lstat(path)
     if status is None:
         return None
@@ -108,7 +126,8 @@ def _old_attachments(path: Path) -> TreeSize | None:
             f"a file system is mounted inside the destination: {display(mounted[0].point)}",
             hint="unmount it first: the old directory is deleted with all it holds",
         )
-    if mounted or os.path.ismount(path) or path == Path.home():
+    is_home = home is not None and _lstat(home) is not None and path.samefile(home)
+    if mounted or os.path.ismount(path) or is_home:
         raise DestinationError(
             f"this directory cannot be replaced as a whole: {display(path)}",
             hint=f"name a directory inside it, for example {display(path / 'attachments')}",

@@ -68,7 +68,7 @@ def check_pair(
     try:
         connection = connect(stage.database, "mode=ro&immutable=1", 0)
     except sqlite3.Error as error:
-        return CheckCounts(), (unreadable(str(error)),)
+        return CheckCounts(), (unreadable(display(str(error))),)
     try:
         database = judge_database(connection, profile, quick=False, private=True)
     finally:
@@ -113,7 +113,7 @@ def unreadable(message: str) -> Finding:
         severity=Severity.ERROR,
         where="database",
         expected="a sound SQLite database",
-        found=display(message),
+        found=message,
     )
 
 
@@ -142,7 +142,7 @@ def judge_database(
         if known_references(connection, profile):
             named = read_references(connection, profile)
     except sqlite3.DatabaseError as error:
-        findings = (*findings, unreadable(f"rows that name files: {error}"))
+        findings = (*findings, unreadable(display(f"rows that name files: {error}")))
     return DatabaseFacts(findings=findings, named=named, tables=tables, way=way)
 
 

@@ -17,7 +17,7 @@ from ops.errors import (
 from ops.interrupts import held_signals
 from ops.model import Instance
 from ops.names import display
-from ops.sqlite.header import MAGIC, SIDECARS, sidecar
+from ops.sqlite.header import MAGIC, SIDECARS, file_state, sidecar
 from ops.workspace import Workspace
 
 _MERGE_TIMEOUT_SECONDS = 2.0
@@ -157,7 +157,7 @@ def merge_sidecars(database: Path) -> None:
         BusyError: It is in use.
         DestinationError: It cannot be merged.
     """
-    present = [suffix for suffix in SIDECARS if sidecar(database, suffix).exists()]
+    present = [suffix for suffix in SIDECARS if file_state(sidecar(database, suffix))]
     if not present or not _is_database(database):
         return
     try:

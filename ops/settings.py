@@ -51,6 +51,12 @@ class Settings:
     lock_timeout_seconds: float = 30.0
     environment: Mapping[str, str]
 
+    @property
+    def home(self) -> Path | None:
+        """The operator's home directory, None for somebody who has none."""
+        home = self.environment.get("HOME", "")
+        return Path(home) if home else None
+
 
 def read_settings(
     config: Mapping[str, Any],

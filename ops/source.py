@@ -18,13 +18,13 @@ _MARK = "ciso-ops-settings:"
 _QUESTION = f"""
 import json
 from django.conf import settings
-storages = getattr(settings, "STORAGES", {{}})
+storage = getattr(settings, "STORAGES", {{}}).get("default", {{}})
 database = settings.DATABASES["default"]
 print("{_MARK}" + json.dumps({{
     "engine": database["ENGINE"],
     "name": str(database["NAME"]),
-    "media": str(settings.MEDIA_ROOT),
-    "storage": storages.get("default", {{}}).get("BACKEND", ""),
+    "media": str(storage.get("OPTIONS", {{}}).get("location") or settings.MEDIA_ROOT),
+    "storage": storage.get("BACKEND", ""),
 }}))
 """
 
@@ -106,7 +106,7 @@ def _places(settings: Settings, profile: Profile) -> Iterator[_Place]:
         missing=(profile.database_variable, profile.attachments_variable),
         explicit=False,
     )
-    yield _ask_application(settings.manage)
+    yield _ask_application(settings)
     if settings.instance_root and profile.database and profile.attachments:
         root = Path(settings.instance_root)
         yield _Place(
@@ -137,8 +137,9 @@ def _applies(elsewhere: Elsewhere, value: str) -> bool:
     return bool(value) if elsewhere.when == "set" else value.strip().lower() in _TRUE
 
 
-def _ask_application(manage: tuple[str, ...]) -> _Place:
-    """Ask a Django application for its settings, in its own interpreter."""
+def _ask_application(settings: Settings) -> _Place:
+    """Ask a Django application for its settings, in its own interpreter, leaving no trace."""
+    manage = settings.manage
     nothing = _Place(name="manage", database="", attachments="", missing=("NAME", "MEDIA_ROOT"))
     if not manage:
         return nothing
@@ -149,6 +150,7 @@ def _ask_application(manage: tuple[str, ...]) -> _Place:
             check=False,
             capture_output=True,
             stdin=subprocess.DEVNULL,
+            env={**settings.environment, "PYTHONDONTWRITEBYTECODE": "1"},
             timeout=_MANAGE_TIMEOUT_SECONDS,
         )
     except OSError as error:

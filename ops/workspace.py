@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.errors import DestinationError, OpsError, UnfinishedSwapError, os_failure
+from ops.interrupts import held_signals
 from ops.model import Instance
 from ops.tree.removal import remove_tree
 
@@ -83,11 +84,12 @@ def workspace(destination: Instance) -> Iterator[Workspace]:
 def _remove_all(spaces: list[Path]) -> list[OpsError]:
     """Remove workspaces, each whatever happens to the others, and return what failed."""
     failures: list[OpsError] = []
-    for space in spaces:
-        try:
-            remove_tree(space, error=DestinationError)
-        except DestinationError as error:
-            failures.append(error)
+    with held_signals():  # a second Ctrl-C must not leave half a copy lying about
+        for space in spaces:
+            try:
+                remove_tree(space, error=DestinationError)
+            except DestinationError as error:
+                failures.append(error)
     return failures
 
 

@@ -289,7 +289,13 @@ def test_a_single_file_is_not_files() -> None:
 
 
 def test_bar_shows_figures_and_goes_away() -> None:
-    stream = io.StringIO()
+    class Screen(io.StringIO):
+        """A stream that says it is a terminal, as the bar asks."""
+
+        def isatty(self) -> bool:
+            return True
+
+    stream = Screen()
     terminal = Console(file=stream, force_terminal=True, width=120)
     with show_progress(terminal) as report:
         report(Progress(step="count"))

@@ -14,6 +14,14 @@ from rich.text import Text
 from ops.errors import OpsError, UsageError
 
 
+class _Console(Console):
+    """Rich's console, which leaves it to us what a reader that goes away means."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise what is being handled: Rich would end the process without a word."""
+        raise  # noqa: PLE0704 - Rich calls this from its handler
+
+
 def output() -> Console:
     """Return the console for results."""
     return _console(stderr=False)
@@ -25,15 +33,15 @@ def messages() -> Console:
 
 
 def tolerate_any_text() -> None:
-    """Let a terminal or locale without UTF-8 show what it cannot as escapes, not as a crash."""
-    for stream in (sys.stdout, sys.stderr):
+    """Let nothing typed or shown end in a crash, whatever the terminal and the locale take."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _console(*, stderr: bool) -> Console:
     # Names of files are not markup, and a line is never wrapped for a pipe.
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    return _Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def print_lines(console: Console, lines: Iterable[Text]) -> None:

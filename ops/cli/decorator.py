@@ -25,7 +25,6 @@ from ops.cli.console import (
     silence_output,
     tolerate_any_text,
 )
-from ops.cli.render import finding_lines
 from ops.errors import InterruptedRunError, OpsError, UsageError, VerificationError
 from ops.report import failure_document, finding_document
 
@@ -59,34 +58,36 @@ def task(*, help: dict[str, str]) -> Callable[[Callable[..., Result]], Task[Call
         def run(context: Context, **flags: str | bool) -> None:
             name = body.__name__.replace("_", "-")
             tolerate_any_text()
+            as_json = flags.get("json") is True
+            failure: OpsError | None = None
+            told = False
             try:
                 with _signals():
                     _refuse_dashes(flags)
                     result = body(context, **flags)
-                    _print_result(result, as_json=flags.get("json") is True)
+                    told = True
+                    _print_result(result, as_json=as_json)
                 failure = result.failure
             except OpsError as error:
                 failure = error
-                _print_findings(error, name, as_json=flags.get("json") is True)
             except KeyboardInterrupt as error:
-                failure = InterruptedRunError(signal.SIGINT)
-                for note in getattr(error, "__notes__", ()):
-                    failure.add_note(note)
+                failure = _as_failure(InterruptedRunError(signal.SIGINT), error)
             except BrokenPipeError as error:
                 silence_output()
-                failure = OpsError("standard output was closed before the result was written")
-                failure.__cause__ = error
+                lost = "standard output was closed before the result was written"
+                failure = _as_failure(OpsError(lost), error)
             except (OSError, sqlite3.Error, MemoryError) as error:
-                failure = OpsError(
+                unexpected = OpsError(
                     f"unexpected: {type(error).__name__}: {error}",
                     hint="run again with --debug, and report what it prints",
                 )
-                failure.__cause__ = error
-                for note in getattr(error, "__notes__", ()):
-                    failure.add_note(note)
-            if failure is not None:
-                print_failure(failure, debug=_debugging())
-                raise Exit(code=failure.exit_code)
+                failure = _as_failure(unexpected, error)
+            if failure is None:
+                return
+            if not told:
+                _print_findings(failure, name, as_json=as_json)
+            print_failure(failure, debug=_debugging())
+            raise Exit(code=failure.exit_code)
 
         # Its own type says that it returns a function: it returns a Task (invoke/tasks.py).
         return cast(
@@ -95,6 +96,14 @@ def task(*, help: dict[str, str]) -> Callable[[Callable[..., Result]], Task[Call
         )
 
     return wrap
+
+
+def _as_failure(failure: OpsError, cause: BaseException) -> OpsError:
+    """Let a failure stand for an exception, with its notes."""
+    failure.__cause__ = cause
+    for note in getattr(cause, "__notes__", ()):
+        failure.add_note(note)
+    return failure
 
 
 def _refuse_dashes(flags: dict[str, str | bool]) -> None:
@@ -149,7 +158,9 @@ def _print_findings(failure: OpsError, command: str, *, as_json: bool) -> None:
         )
         document["findings"] = [finding_document(finding) for finding in findings]
         print_document(document)
-    else:
+    elif findings:
+        from ops.cli.render import finding_lines
+
         print_lines(messages(), finding_lines(findings))
 
 

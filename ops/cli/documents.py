@@ -63,7 +63,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
             "attachments_bytes": None if standing.size is None else standing.size.bytes,
         },
         "planned": {**asdict(plan.totals), "bytes": plan.totals.bytes},
-        "room": [asdict(room) for room in plan.rooms],
+        "room": [{**asdict(room), "path": display(room.path)} for room in plan.rooms],
     }
 
 

@@ -25,13 +25,14 @@ def format_bytes(count: float) -> str:
 
 def format_duration(seconds: float) -> str:
     """Format a duration, for example "40 ms", "1.3 s", "12 min" or "2 h 05 min"."""
-    if seconds < 1:
+    if round(seconds * 1000) < 1000:  # noqa: PLR2004 - a second
         return f"{seconds * 1000:.0f} ms"
     if seconds < _LEAST_MINUTES:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"  # noqa: PLR2004 - a decimal matters below
-    if seconds < _HOUR:
-        return f"{seconds / _MINUTE:.0f} min"
-    hours, rest = divmod(round(seconds / _MINUTE), 60)
+        return f"{seconds:.1f} s" if round(seconds, 1) < 10 else f"{seconds:.0f} s"  # noqa: PLR2004 - a decimal matters below
+    minutes = round(seconds / _MINUTE)
+    if minutes < _HOUR // _MINUTE:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
     return f"{hours} h {rest:02d} min"
 
 

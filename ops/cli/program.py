@@ -1,6 +1,7 @@
 """The collection of tasks, and the program around it that the installed command runs."""
 
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
@@ -33,7 +34,23 @@ def configuration_failure(error: BaseException) -> OpsError | None:
         return UsageError(f"broken configuration: {error}", hint=f"ops is a section; {hint}")
     if isinstance(error, AmbiguousEnvVar | UncastableEnvVar):
         return UsageError(f"broken configuration: {error}", hint=hint)
+    if _raised_by_configuration(error):
+        said = str(error) or kind.__name__
+        return UsageError(f"broken configuration: {said}", hint=f"each file is a mapping; {hint}")
     return None
+
+
+def _raised_by_configuration(error: BaseException) -> bool:
+    """Tell whether an exception came out of Invoke's reading of files and variables.
+
+    What it raises there is whatever came up: a file may be no mapping, no text, or not readable.
+    """
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_globals.get("__name__") in {"invoke.config", "invoke.env"}:
+            return True
+        traceback = traceback.tb_next
+    return False
 
 
 def explain_broken_configuration() -> None:
@@ -59,6 +76,12 @@ def _stop(failure: OpsError) -> NoReturn:
 
 class OpsProgram(Program):
     """Invoke's program with our tasks built in, and a word for a broken configuration."""
+
+    def parse_collection(self) -> None:
+        """Read the configuration file here too, as `inv` does beside its tasks.py."""
+        super().parse_collection()
+        self.config.set_project_location(str(Path.cwd()))
+        self.config.load_project()
 
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:  # noqa: A002 - Invoke's name
         """Run as `Program.run` does."""

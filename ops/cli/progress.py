@@ -9,7 +9,7 @@ from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextCo
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from ops.cli.format import format_bytes, format_duration
+from ops.cli.format import count_of, format_bytes, format_duration
 from ops.model import Progress, ReportProgress
 
 _EVERY_SECONDS = 0.1
@@ -19,7 +19,8 @@ _PLAIN_EVERY_SECONDS = 10.0
 @contextmanager
 def show_progress(console: Console) -> Iterator[ReportProgress]:
     """Show what is reported while the block runs; the bar is gone afterwards."""
-    if not console.is_terminal:
+    # Not Rich's opinion, which FORCE_COLOR changes: colours may be forced, moving about not.
+    if not console.file.isatty():
         yield _plain(console)
         return
     bar = Bar(
@@ -43,9 +44,9 @@ def figures(progress: Progress, elapsed_seconds: float) -> str:
             f"{format_bytes(done)} of {format_bytes(total)}" if total else format_bytes(done)
         )
     if progress.files_done:
-        files = f"{progress.files_done:,}"
-        total_files = f" of {progress.files_total:,}" if progress.files_total else ""
-        parts.append(f"{files}{total_files} files")
+        total_files = progress.files_total
+        count = count_of(total_files or progress.files_done, "file")
+        parts.append(f"{progress.files_done:,} of {count}" if total_files else count)
     if done and elapsed_seconds >= 1:
         rate = done / elapsed_seconds
         parts.append(f"{format_bytes(rate)}/s")

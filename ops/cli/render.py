@@ -68,7 +68,8 @@ def finding_lines(findings: Sequence[Finding]) -> list[Text]:
         some = [finding for finding in findings if finding.severity is severity]
         lines += [finding_line(finding) for finding in some[:_MOST_SHOWN]]
         if some[_MOST_SHOWN:]:
-            more = f"{len(some) - _MOST_SHOWN} more {severity}s; --json lists them all"
+            rest = count_of(len(some) - _MOST_SHOWN, f"more {severity}")
+            more = f"{rest}; --json lists them all"
             lines.append(Text(more, style=_STYLES[severity]))
     return lines
 

@@ -9,6 +9,7 @@ from ops.cli.console import confirm, messages, print_lines, require_terminal
 from ops.cli.decorator import Result, task
 from ops.errors import UsageError, VerificationError
 from ops.model import Clock, Instance
+from ops.names import display
 from ops.profile import load_profile
 from ops.settings import absolute_path, read_settings, required_path
 
@@ -75,6 +76,7 @@ def clone(
         destination=destination,
         profile=chosen,
         manifest=absolute_path(manifest, "--manifest") if manifest else None,
+        home=settings.home,
         lock_timeout_seconds=settings.lock_timeout_seconds,
     )
     with show_progress(messages()) as progress:
@@ -152,7 +154,7 @@ def verify(
     if report.errors:
         failure = VerificationError(
             f"verification failed with {report.errors} error{'s' * (report.errors > 1)}: "
-            f"do not trust {request.instance.database}",
+            f"do not trust {display(request.instance.database)}",
             hint="the findings are listed on standard output",
         )
     return Result(

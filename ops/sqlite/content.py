@@ -110,7 +110,8 @@ def _run_check(connection: sqlite3.Connection, pragma: str, table: str | None) -
         if primary_code(error) in _NO_VERDICT:
             raise
         return (str(error),)  # damage so deep, or a disk so sick, that the check gives up
-    return tuple(str(message) for (message,) in rows if message != "ok")
+    lines = (line for (message,) in rows for line in str(message).splitlines())
+    return tuple(line for line in lines if line != "ok" and not line.startswith("*** in database"))
 
 
 def broken_keys(connection: sqlite3.Connection, table: str) -> Iterator[BrokenKey]:

@@ -181,10 +181,11 @@ def open_source(
         SourceError: It cannot be read, or is not a database.
         BusyError: It stayed locked, or never held still.
     """
-    deadline = time.monotonic() + timeout_seconds + 2 * rest_seconds
+    most = (timeout_seconds + 2 * rest_seconds) * 10**9
+    began = _now(scratch)
     file = inspect_database(path)
     while (found := _connect(file, scratch, timeout_seconds, rest_seconds)) is None:
-        if time.monotonic() > deadline:
+        if _now(scratch) - began > most:
             raise restless(path)
         time.sleep(_POLL_SECONDS)
         file = inspect_database(path)
@@ -241,10 +242,14 @@ def _is_quiet(
     file: DatabaseFile, wal: FileState | None, scratch: Path, rest_seconds: float
 ) -> bool:
     """Tell whether database and WAL were last written long enough ago, by a file's clock."""
-    os.utime(scratch)
-    now = scratch.stat().st_mtime_ns
     written = max(file.entry.modified_ns, wal[2] if wal else 0)
-    return abs(now - written) > rest_seconds * 10**9
+    return abs(_now(scratch) - written) > rest_seconds * 10**9
+
+
+def _now(scratch: Path) -> int:
+    """Return the time in nanoseconds by the clock that file times have."""
+    os.utime(scratch)
+    return scratch.stat().st_mtime_ns
 
 
 def _take_back_stray_wal(path: Path, before: FileState | None, timeout_seconds: float) -> bool:
