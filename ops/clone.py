@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ops import __version__
 from ops.capture import Capture, capture
-from ops.destination import DestinationSurvey, survey_destination
+from ops.destination import DestinationSurvey, require_writable, survey_destination
 from ops.errors import (
     DestinationError,
     UnfinishedSwapError,
@@ -123,8 +123,7 @@ def _real_manifest(path: Path) -> Path:
         raise DestinationError(
             f"the manifest's directory does not exist: {display(parent)}", hint="create it first"
         )
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise DestinationError(f"cannot write the manifest in {display(parent)}")
+    require_writable(parent)
     return parent.resolve() / path.name
 
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from ops.demo_instance import connect, insert_evidence
 from ops.model import Instance
@@ -48,8 +49,7 @@ class Writer:
 
     def wait_until_busy(self) -> None:
         """Wait for the first commit."""
-        if self._process.stdout is not None:
-            self._process.stdout.readline()
+        cast("IO[bytes]", self._process.stdout).readline()
 
     def stop(self) -> Writing:
         """End the process and return what it did."""

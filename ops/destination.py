@@ -44,7 +44,7 @@ def survey_destination(destination: Instance, *, home: Path | None) -> Destinati
     old_bytes = _old_database(database)
     old_size = _old_attachments(attachments, home)
     for path in (database, attachments):
-        _require_writable(nearest_directory(path.parent))
+        require_writable(nearest_directory(path.parent))
     return DestinationSurvey(
         instance=Instance(database=database, attachments=attachments),
         database_bytes=old_bytes,
@@ -162,7 +162,12 @@ def nearest_directory(path: Path) -> Path:
     return path
 
 
-def _require_writable(directory: Path) -> None:
+def require_writable(directory: Path) -> None:
+    """Refuse a directory in which this process may not create anything.
+
+    Raises:
+        DestinationError: It may not, or the file system is mounted read-only.
+    """
     if os.statvfs(directory).f_flag & os.ST_RDONLY:
         raise DestinationError(
             f"the destination is on a read-only file system: {display(directory)}",

@@ -45,12 +45,11 @@ def sync_file_system(directory: Path) -> None:
     library = ctypes.CDLL(None, use_errno=True)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        if not hasattr(library, "syncfs"):
+        if not hasattr(library, "syncfs"):  # pragma: no cover - not Linux
             os.sync()
         elif library.syncfs(descriptor) != 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
-        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -83,17 +82,20 @@ def publish(space: Workspace, destination: Instance) -> None:
 
 
 def _swap(moves: list[tuple[Path, Path]]) -> None:
-    begun: list[tuple[Path, Path]] = []
+    done: list[tuple[Path, Path]] = []
     try:
         for source, target in moves:
-            begun.append((source, target))
-            _move(source, target)
+            try:
+                _move(source, target)
+            finally:
+                if not os.path.lexists(source):  # it moved, whatever came after that
+                    done.append((source, target))
         for parent in dict.fromkeys(path.parent for move in moves for path in move):
             _sync_directory(parent)
     except OpsError as error:
-        left = _move_back(begun)
+        left = _move_back(done)
         if left:
-            source, target = left[0]
+            source, target = left[-1]
             raise UnfinishedSwapError(
                 f"{error.message}; and {display(source)} could not be put back",
                 hint=f"it is whole, in {display(target)}: move it back by hand",
@@ -101,14 +103,10 @@ def _swap(moves: list[tuple[Path, Path]]) -> None:
         raise
 
 
-def _move_back(begun: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+def _move_back(done: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
     """Undo moves, the last first, and return those that cannot be undone."""
     left: list[tuple[Path, Path]] = []
-    for source, target in reversed(begun):
-        if os.path.lexists(source):
-            if os.path.lexists(target):
-                left.append((source, target))  # somebody else has made something in its place
-            continue  # otherwise it was never moved
+    for source, target in reversed(done):
         try:
             _move(target, source)
         except DestinationError:

@@ -10,11 +10,11 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """Room on one file system: bytes and inodes needed and free; inodes None where unlimited."""
+    """Room on one file system: bytes and inodes needed and free, None where unlimited."""
 
     path: str
     bytes_needed: int
-    bytes_free: int
+    bytes_free: int | None
     inodes_needed: int
     inodes_free: int | None
 
@@ -22,7 +22,7 @@ class Room:
     def enough(self) -> bool:
         """Whether it suffices."""
         inodes = self.inodes_free is None or self.inodes_needed <= self.inodes_free
-        return inodes and self.bytes_needed <= self.bytes_free
+        return inodes and (self.bytes_free is None or self.bytes_needed <= self.bytes_free)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

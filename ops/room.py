@@ -34,7 +34,7 @@ def measure_rooms(source: SourceSurvey, destination: Instance) -> Iterable[Room]
         room = rooms.get(device) or Room(
             path=str(place),
             bytes_needed=_SPARE_BYTES,
-            bytes_free=free.f_bavail * free.f_frsize,
+            bytes_free=free.f_bavail * free.f_frsize if free.f_blocks else None,
             inodes_needed=_SPARE_INODES,
             inodes_free=free.f_favail if free.f_files else None,
         )
@@ -56,7 +56,7 @@ def require_room(room: Room) -> None:
         return
     short = (
         f"{room.bytes_needed} bytes needed, {room.bytes_free} free"
-        if room.bytes_needed > room.bytes_free
+        if room.bytes_free is not None and room.bytes_needed > room.bytes_free
         else f"{room.inodes_needed} inodes needed, {room.inodes_free} free"
     )
     raise DestinationError(

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sqlite3
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ from ops.errors import DestinationError, SourceError, os_failure, reach_failure
 from ops.model import Entry, Finding, Instance, Kind, Progress, ReportProgress, Severity
 from ops.names import display
 from ops.profile import Profile
-from ops.sqlite.connection import sqlite_failure
 from ops.sqlite.content import check_integrity, list_tables
 from ops.sqlite.header import DatabaseFile
 from ops.sqlite.source import OpenDatabase, Way, read_steadily
@@ -143,11 +141,8 @@ def _survey_database(
     Raises:
         SourceError: It is damaged, empty or another application's.
     """
-    try:
-        findings = _judge_database(database, path, profile)
-        return database.file, database.way, len(list_tables(database.connection)), findings
-    except sqlite3.Error as error:
-        raise sqlite_failure(path, error) from error
+    findings = _judge_database(database, path, profile)
+    return database.file, database.way, len(list_tables(database.connection)), findings
 
 
 def _judge_database(database: OpenDatabase, path: Path, profile: Profile) -> tuple[Finding, ...]:

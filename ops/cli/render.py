@@ -10,7 +10,7 @@ from ops.clone import Outcome, Plan
 from ops.destination import DestinationSurvey
 from ops.model import Finding, Severity
 from ops.names import display
-from ops.report import Report
+from ops.report import Report, Room
 from ops.verify import Verification, VerifyRequest
 
 _MOST_SHOWN = 20
@@ -115,18 +115,15 @@ def plan_lines(plan: Plan) -> list[Text]:
     if plan.request.manifest is not None:
         replaced = "replaced" if plan.request.manifest.exists() else "new"
         rows.append(("  manifest", f"{display(plan.request.manifest)} ({replaced})"))
-    rows += [
-        (
-            "room",
-            (
-                f"{format_bytes(room.bytes_needed)} needed, {format_bytes(room.bytes_free)} free "
-                f"on the file system of {display(room.path)}"
-            ),
-        )
-        for room in plan.rooms
-    ]
+    rows += [("room", _room_words(room)) for room in plan.rooms]
     rows.append(("profile", f"{plan.request.profile.name} ({plan.request.profile.title})"))
     return [heading("Clone"), *facts(rows), *finding_lines(source.findings)]
+
+
+def _room_words(room: Room) -> str:
+    free = "any amount" if room.bytes_free is None else format_bytes(room.bytes_free)
+    place = display(room.path)
+    return f"{format_bytes(room.bytes_needed)} needed, {free} free on the file system of {place}"
 
 
 def _old_database(destination: DestinationSurvey) -> str:

@@ -33,9 +33,8 @@ def copy_still_files(database: Path, scratch: Path) -> Path | None:
         for left_over in directory.iterdir():
             left_over.unlink()
         before = [file_state(name) for name in names]
-        for name, state in zip(names, before, strict=True):
-            if state is not None:
-                _copy_file(name, directory / name.name)
+        for name in names:
+            _copy_file(name, directory / name.name)
         if before == [file_state(name) for name in names]:
             return directory / database.name
     return None
@@ -45,7 +44,7 @@ def _copy_file(source: Path, copy: Path) -> None:
     try:
         reader = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        return  # gone since: the states tell
+        return  # not every database has them; the states tell what went meanwhile
     except OSError as error:
         raise os_failure(SourceError, "read", source, error) from error
     try:

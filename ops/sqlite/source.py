@@ -102,7 +102,7 @@ def read_steadily(
         ) as database:
             try:
                 with pinned(database):
-                    result = read(database)
+                    result = _read_or_fail(database, read)
             except OpsError:
                 if database.still_right():
                     raise
@@ -110,6 +110,13 @@ def read_steadily(
                 if database.still_right():
                     return result
     raise restless(path)
+
+
+def _read_or_fail(database: OpenDatabase, read: Callable[[OpenDatabase], _Read]) -> _Read:
+    try:
+        return read(database)
+    except sqlite3.Error as error:
+        raise sqlite_failure(database.file.path, error) from error
 
 
 def restless(path: Path) -> BusyError:
