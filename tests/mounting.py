@@ -1,4 +1,4 @@
-"""Small file systems of our own, unmounted again whatever happens."""
+"""Small file systems of our own, and files that cannot be changed; undone whatever happens."""
 
 import os
 import shutil
@@ -35,3 +35,15 @@ def tmpfs(size: str, *, options: str = "", at: Path | None = None) -> Iterator[P
             yield point
         finally:
             subprocess.run([shutil.which("umount") or "umount", point], check=True)
+
+
+@contextmanager
+def immutable(path: Path) -> Iterator[None]:
+    """Forbid even root to change a file or directory, for the length of a block."""
+    chattr = shutil.which("chattr")
+    if chattr is None or subprocess.run([chattr, "+i", path], check=False).returncode:
+        pytest.skip("takes root and a file system that knows the immutable flag")
+    try:
+        yield
+    finally:
+        subprocess.run([chattr, "-i", path], check=True)

@@ -37,7 +37,7 @@ from ops.tree.scan import TreeSize
 from ops.workspace import workspace
 from tests.command import INV, ROOT
 from tests.filesystem import LLISTXATTR, footprint, read, unprivileged, with_refusal
-from tests.mounting import tmpfs
+from tests.mounting import immutable, tmpfs
 from tests.pipeline import CLOCK, check, clone, plan, quiet, request_for
 from tests.processes import held_open
 
@@ -51,18 +51,6 @@ Result = TypeVar("Result")
 def old(tmp_path: Path) -> Instance:
     """Make a pair that stands at the destination."""
     return build_instance(tmp_path / "old", evidences=3, seed=9)
-
-
-@contextmanager
-def immutable(path: Path) -> Iterator[None]:
-    """Forbid even root to change a file or directory, for the length of a block."""
-    chattr = shutil.which("chattr")
-    if chattr is None or subprocess.run([chattr, "+i", path], check=False).returncode:
-        pytest.skip("takes root and a file system that knows the immutable flag")
-    try:
-        yield
-    finally:
-        subprocess.run([chattr, "-i", path], check=True)
 
 
 def same(before: dict[bytes, tuple[object, ...]], directory: Path) -> bool:

@@ -1,10 +1,6 @@
 """Publish: the pair is swapped as a whole, or what stood there comes back."""
 
 import os
-import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +11,7 @@ from ops.model import Instance
 from ops.publish import merge_sidecars, publish, sync_file_system
 from ops.workspace import PREFIX, workspace
 from tests.filesystem import footprint, read
-from tests.mounting import tmpfs
+from tests.mounting import immutable, tmpfs
 from tests.pipeline import clone
 
 
@@ -23,18 +19,6 @@ from tests.pipeline import clone
 def old(tmp_path: Path) -> Instance:
     """Make a pair that stands at the destination."""
     return build_instance(tmp_path / "old", evidences=3, seed=9)
-
-
-@contextmanager
-def immutable(path: Path) -> Iterator[None]:
-    """Forbid even root to move a directory, for the length of a block."""
-    chattr = shutil.which("chattr")
-    if chattr is None or subprocess.run([chattr, "+i", path], check=False).returncode:
-        pytest.skip("takes root and a file system that knows the immutable flag")
-    try:
-        yield
-    finally:
-        subprocess.run([chattr, "-i", path], check=True)
 
 
 def test_the_old_pair_comes_back_when_the_second_half_cannot_be_moved(

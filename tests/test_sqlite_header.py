@@ -4,7 +4,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ops.errors import DamagedError, SourceError
 from ops.model import Kind
 from ops.sqlite.header import MAGIC, inspect_database, parse_header, sidecar
-from tests.filesystem import footprint
+from tests.filesystem import footprint, unprivileged
 
 _NOBODY = 65534
 
@@ -26,23 +26,6 @@ def _make(path: Path, *statements: str) -> Path:
         connection.execute("CREATE TABLE t (x)")
         connection.execute("INSERT INTO t VALUES (zeroblob(3000))")
     return path
-
-
-@contextmanager
-def _nobody() -> Iterator[None]:
-    """Lay down the powers of root, for file access too."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can become somebody else")
-    groups = os.getgroups()
-    os.setgroups([])
-    os.setegid(_NOBODY)
-    os.seteuid(_NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(groups)
 
 
 @pytest.fixture
@@ -265,7 +248,7 @@ def test_a_page_count_that_old_sqlite_left_unset_counts_for_nothing(tmp_path: Pa
 def test_a_database_of_somebody_else_that_cannot_be_read_is_refused(shared_directory: Path) -> None:
     path = _make(shared_directory / "db")
     path.chmod(0o600)
-    with _nobody():
+    with unprivileged():
         refusal = _refusal(path)
 
     assert refusal.message == f"cannot read the database {path}: Permission denied"
@@ -275,7 +258,7 @@ def test_a_database_of_somebody_else_that_cannot_be_read_is_refused(shared_direc
 def test_a_database_in_a_closed_directory_is_refused(shared_directory: Path) -> None:
     path = _make(shared_directory / "db")
     shared_directory.chmod(0o700)
-    with _nobody():
+    with unprivileged():
         refusal = _refusal(path)
 
     assert refusal.message == f"cannot reach the database {path}: Permission denied"

@@ -21,7 +21,7 @@ from ops.errors import BusyError, DamagedError, DestinationError, OpsError, Sour
 from ops.sqlite.connection import connect, remove_database, sqlite_failure
 from ops.sqlite.recovery import copy_still_files
 from ops.sqlite.source import OpenDatabase, Way, open_source, read_steadily
-from tests.filesystem import footprint
+from tests.filesystem import footprint, unprivileged
 from tests.strategies import names
 
 _NOBODY = 65534
@@ -176,21 +176,6 @@ _STATES = (
 
 
 @contextmanager
-def _nobody() -> Iterator[None]:
-    """Lay down the powers of root, for file access too."""
-    groups = os.getgroups()
-    os.setgroups([])
-    os.setegid(_NOBODY)
-    os.seteuid(_NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-        os.setgroups(groups)
-
-
-@contextmanager
 def _read_only_view(directory: Path, view: Path) -> Iterator[None]:
     """Show a directory at another place, where nothing can be written."""
     mount = shutil.which("mount")
@@ -259,7 +244,7 @@ def test_a_source_in_any_state_is_read_as_committed_and_left_untouched(
         present = os.listdir(where.data)
 
         if place == "other user":
-            stack.enter_context(_nobody())
+            stack.enter_context(unprivileged())
         with open_source(where.seen / "db", scratch=where.scratch, timeout_seconds=1) as database:
             rows = database.connection.execute("SELECT x FROM t ORDER BY x").fetchall()
             integrity = database.connection.execute("PRAGMA integrity_check").fetchall()
@@ -437,7 +422,7 @@ def test_a_log_that_only_its_owner_may_read_is_a_failure_with_a_hint() -> None:
         Path(f"{path}-wal").chmod(0o600)
         before = footprint(where.data)
         with (
-            _nobody(),
+            unprivileged(),
             pytest.raises(SourceError, match="-wal: Permission denied") as caught,
             open_source(path, scratch=where.scratch, timeout_seconds=0),
         ):
