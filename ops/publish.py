@@ -82,31 +82,32 @@ def publish(space: Workspace, destination: Instance) -> None:
 
 
 def _swap(moves: list[tuple[Path, Path]]) -> None:
-    done: list[tuple[Path, Path]] = []
+    begun: list[tuple[Path, Path]] = []
     try:
         for source, target in moves:
-            try:
-                _move(source, target)
-            finally:
-                if not os.path.lexists(source):  # it moved, whatever came after that
-                    done.append((source, target))
+            begun.append((source, target))  # before the move: nothing may come between
+            _move(source, target)
         for parent in dict.fromkeys(path.parent for move in moves for path in move):
             _sync_directory(parent)
-    except OpsError as error:
-        left = _move_back(done)
+    except BaseException as error:
+        left = _move_back(begun)
         if left:
             source, target = left[-1]
+            cause = error.message if isinstance(error, OpsError) else repr(error)
             raise UnfinishedSwapError(
-                f"{error.message}; and {display(source)} could not be put back",
+                f"{cause}; and {display(source)} could not be put back",
                 hint=f"it is whole, in {display(target)}: move it back by hand",
             ) from error
         raise
 
 
-def _move_back(done: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+def _move_back(begun: list[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
     """Undo moves, the last first, and return those that cannot be undone."""
     left: list[tuple[Path, Path]] = []
-    for source, target in reversed(done):
+    for source, target in reversed(begun):
+        never_moved = (source, target) == begun[-1] and os.path.lexists(source)
+        if never_moved or not os.path.lexists(target):
+            continue
         try:
             _move(target, source)
         except DestinationError:

@@ -931,7 +931,7 @@ def test_manifest_not_writable(commons: Path) -> None:
     copy = Instance(database=place / "db", attachments=place / "files")
     flags = (*from_flags(instance), *to_flags(copy), "--manifest", commons / "manifest")
     ran = run("clone", "--force", *flags, user=NOBODY)
-    check_failure(ran, 4, f"cannot write the manifest in {commons}")
+    check_failure(ran, 4, f"cannot write in {commons}", hint="run as its owner")
     assert list(place.iterdir()) == []
 
 

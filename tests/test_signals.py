@@ -26,6 +26,9 @@ from tests.filesystem import footprint, read
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 EVIDENCES = 3000
 
+UNMEASURED = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+"""Coverage takes locks of its own, which a signal at any instant leaves locked."""
+
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Instance:
@@ -58,6 +61,7 @@ def start(
     return subprocess.Popen(
         [program, *command] if nohup and program is not None else command,
         cwd=ROOT,
+        env=UNMEASURED,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -247,13 +251,11 @@ def strike(times: int) -> None:
 
 def test_a_signal_at_any_instant_of_the_publishing() -> None:
     """A signal may come between any two instructions, so between a rename and its note."""
-    # Coverage takes locks of its own, which a signal at any instant leaves locked.
-    environment = {k: v for k, v in os.environ.items() if k != "COVERAGE_PROCESS_CONFIG"}
     done = subprocess.run(
         [sys.executable, "-c", "from tests.test_signals import strike; strike(500)"],
         check=False,
         cwd=ROOT,
-        env=environment,
+        env=UNMEASURED,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         timeout=120,
