@@ -10,6 +10,7 @@ from ops.model import Instance
 from ops.mounts import list_mounts, mounts_below
 from ops.names import display
 from ops.sqlite.header import SIDECARS, sidecar
+from ops.tree.metadata import may_write
 from ops.tree.scan import TreeMeter, TreeSize, scan_tree
 
 _MOST_NAME_BYTES = 255
@@ -173,8 +174,7 @@ def require_writable(directory: Path) -> None:
             f"the destination is on a read-only file system: {display(directory)}",
             hint="choose another place, or mount it for writing",
         )
-    effective = os.access in os.supports_effective_ids
-    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=effective):
+    if not may_write(directory):
         raise DestinationError(
             f"cannot write in {display(directory)}: Permission denied",
             hint="run as its owner or as root, or choose another place",

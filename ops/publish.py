@@ -18,6 +18,7 @@ from ops.interrupts import held_signals
 from ops.model import Instance
 from ops.names import display
 from ops.sqlite.header import MAGIC, SIDECARS, file_state, sidecar
+from ops.tree.metadata import may_write
 from ops.workspace import Workspace
 
 _MERGE_TIMEOUT_SECONDS = 2.0
@@ -119,7 +120,7 @@ def _move(source: Path, target: Path) -> None:
     try:
         mode = source.lstat().st_mode
         # Moving a directory rewrites its "..", which takes the right to write it.
-        locked = stat.S_ISDIR(mode) and not os.access(source, os.W_OK)
+        locked = stat.S_ISDIR(mode) and not may_write(source)
         if locked:
             source.chmod(stat.S_IMODE(mode) | 0o700)
         try:

@@ -20,7 +20,15 @@ import pytest
 from ops.capture import capture
 from ops.clone import Outcome, plan_clone, run_clone
 from ops.demo_instance import build_instance, connect
-from ops.errors import BusyError, DestinationError, OpsError, SourceError, VerificationError
+from ops.errors import (
+    BusyError,
+    DestinationError,
+    InterruptedRunError,
+    OpsError,
+    SourceError,
+    UnfinishedSwapError,
+    VerificationError,
+)
 from ops.interrupts import held_signals
 from ops.model import Clock, Entry, Instance, Kind, Progress, Severity
 from ops.profile import load_profile
@@ -676,3 +684,46 @@ def test_invoke_s_own_failures_are_not_ours(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "ModuleNotFoundError" in done.stderr
+
+
+def test_a_word_on_the_destination_for_every_end() -> None:
+    from ops.cli.decorator import _as_failure
+    from ops.clone import _state_of_the_destination
+
+    words = [
+        _state_of_the_destination(UnfinishedSwapError("x"), published=False),
+        _state_of_the_destination(KeyboardInterrupt(), published=True),
+        _state_of_the_destination(KeyboardInterrupt(), published=False),
+    ]
+    assert [word.split(" ")[0] for word in words] == ["the", "the", "nothing"]
+    assert len(set(words)) == 3
+    stopped = KeyboardInterrupt()
+    stopped.add_note(words[2])
+    failure = _as_failure(InterruptedRunError(signal.SIGINT), stopped)
+    assert failure.__notes__ == [words[2]]
+    assert failure.__cause__ is stopped
+
+
+def test_a_locked_directory_of_ones_own_is_moved_with_its_mode(tmp_path: Path) -> None:
+    """Only root may move a directory that it may not write without asking."""
+    place = tmp_path / "place"
+    place.mkdir()
+    place.chmod(0o777)
+    with unprivileged_reach(tmp_path):
+        source = build_instance(place / "source", evidences=2)
+        source.attachments.chmod(0o500)
+        destination = Instance(database=place / "db", attachments=place / "tree")
+        for _ in range(2):  # the second time it is the old one that is locked
+            clone(source, destination)
+            assert read(destination.attachments) == read(source.attachments)
+
+
+def test_an_old_database_with_a_journal_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "db"
+    with closing(sqlite3.connect(path)) as made:
+        made.execute("PRAGMA journal_mode = PERSIST").fetchone()
+        made.execute("CREATE TABLE t (x)")
+    assert path.with_name("db-journal").exists()
+    merge_sidecars(path)
+    with closing(sqlite3.connect(path)) as merged:
+        assert merged.execute("PRAGMA journal_mode").fetchone() == ("delete",)

@@ -54,6 +54,12 @@ def entry_from_stat(path: bytes, status: os.stat_result) -> Entry:
     )
 
 
+def may_write(directory: Path) -> bool:
+    """Tell whether this process, as the user it acts for, may change what a directory holds."""
+    effective = os.access in os.supports_effective_ids
+    return os.access(directory, os.W_OK | os.X_OK, effective_ids=effective)
+
+
 def reach(name: bytes, directory: int) -> str:
     """Return a path that names an entry of an open directory without walking to it.
 
