@@ -5,7 +5,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.errors import DestinationError, os_failure, reach_failure
+from ops.errors import DestinationError, os_failure
 from ops.model import Instance
 from ops.mounts import list_mounts, mounts_below
 from ops.names import display
@@ -59,10 +59,9 @@ def _real_place(path: Path) -> Path:
         raise DestinationError(
             f"not a name that can be written: {display(path)}", hint="name a file or a directory"
         )
-    try:
-        return path.parent.resolve() / path.name
-    except (OSError, RuntimeError) as error:
-        raise reach_failure(DestinationError, "reach", path.parent, error) from error
+    # Not Path.resolve, which before Python 3.13 raises RuntimeError for a loop of links: what
+    # cannot be reached is told by whoever looks at it.
+    return Path(os.path.realpath(path.parent)) / path.name
 
 
 def _require_room_for_sidecars(database: Path) -> None:

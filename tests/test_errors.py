@@ -555,7 +555,7 @@ DESTINATIONS: dict[str, tuple[Callable[[Instance], Path], str, str]] = {
         "the old database has 2 hard links and a WAL: ",
         "remove them first",
     ),
-    "loop for parent": (_loop_for_parent, "cannot reach ", ""),
+    "loop for parent": (_loop_for_parent, "cannot look at ", ""),
 }
 
 
