@@ -61,6 +61,9 @@ def types(session: nox.Session) -> None:
 @nox.session(python=FOUND)
 def tests(session: nox.Session) -> None:
     """Run the tests with one version of Python; on the current one, measure coverage."""
+    absent = [version for version in VERSIONS if version not in FOUND]
+    if absent:
+        session.warn(f"not found here, so not tested: Python {', '.join(absent)}")
     install(session, "tests", "coverage")
     if session.python != CURRENT:
         session.run("pytest", *session.posargs)
@@ -95,6 +98,8 @@ def missing() -> list[str]:
         reasons.append("not Linux")
     elif os.geteuid() != 0:
         reasons.append("not root, so nothing can be mounted and nobody else can be")
+    elif not all(map(shutil.which, ("strace", "chattr", "mount"))):
+        reasons.append("strace, chattr or mount is not installed")
     return reasons
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,8 +17,15 @@ from ops.references import read_references
 from ops.sqlite.backup import back_up
 from ops.sqlite.connection import sqlite_failure
 from ops.sqlite.content import NamedFile
-from ops.sqlite.header import DatabaseFile, sidecar
-from ops.sqlite.source import OpenDatabase, open_source, pinned, quiet_seconds
+from ops.sqlite.header import DatabaseFile, file_state, sidecar
+from ops.sqlite.source import (
+    OpenDatabase,
+    Way,
+    open_source,
+    pinned,
+    quiet_seconds,
+    restless,
+)
 from ops.tree.copying import Copier
 from ops.tree.directories import Directories
 from ops.tree.metadata import Kept, apply_metadata
@@ -25,6 +33,7 @@ from ops.tree.scan import TreeSize
 from ops.tree.update import Pass, TreeCopy, finish_copy, update_copy
 
 _MOST_ROUNDS = 8
+_PAUSE_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +42,15 @@ class Capture:
 
     `instant` is the moment whose state the pair shows (UTC). `pinned_seconds` is how long the
     database was held at it. `recopied` counts the entries copied again because they changed
-    meanwhile. `bytes_read` counts what was read of the attachments.
+    meanwhile.
     """
 
     instant: datetime
-    database: DatabaseFile
-    way: str
+    way: Way
     tree: TreeCopy
     rounds: int
     recopied: int
     pinned_seconds: float
-    bytes_read: int
     database_kept: Kept
 
 
@@ -166,6 +173,7 @@ def _capture_rounds(
     recopied = failures = 0
     absent: frozenset[bytes] = frozenset()
     for number in range(1, _MOST_ROUNDS + 1):
+        time.sleep((number - 1) * _PAUSE_SECONDS)  # time to settle, for files and their clock
         moving = set(captor.update(delete=True).copied)
         with open_source(
             source.database,
@@ -199,15 +207,15 @@ def _capture_rounds(
         finish_copy(captor.copier, captor.tree)
         return Capture(
             instant=instant.astimezone(UTC),
-            database=database.file,
             way=database.way,
             tree=captor.tree,
             rounds=number,
             recopied=recopied,
             pinned_seconds=pinned_seconds,
-            bytes_read=captor.bytes_read,
             database_kept=_finish_database(stage.database, database.file),
         )
+    if failures:
+        raise restless(source.database)
     raise BusyError(
         f"database and files never belonged together in {_MOST_ROUNDS} rounds: "
         f"{display(source.attachments)}",
@@ -240,10 +248,9 @@ def _finish_database(copy: Path, file: DatabaseFile) -> Kept:
     """Give the database its owner, mode and times: those of the last commit, WAL included."""
     modified = file.entry.modified_ns
     for suffix in ("-wal", "-journal"):
-        try:
-            modified = max(modified, sidecar(file.path, suffix).stat().st_mtime_ns)
-        except FileNotFoundError:
-            continue
+        state = file_state(sidecar(file.path, suffix))
+        if state is not None:
+            modified = max(modified, state[2])
     try:
         descriptor = os.open(copy, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:

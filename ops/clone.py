@@ -261,19 +261,30 @@ def _manifest(plan: Plan, space: Workspace, captured: Capture) -> Iterator[None]
         database=digest_pages(space.stage.database),
         mode=stat.S_IMODE(space.stage.database.stat().st_mode),
     )
+    staged = _stage_manifest(final, encode_manifest(head, captured.tree.entries.values()))
+    try:
+        yield
+    except BaseException:
+        staged.unlink()
+        raise
+    try:
+        staged.rename(final)
+    except OSError as error:
+        staged.unlink()
+        raise os_failure(DestinationError, "write the manifest", final, error) from error
+
+
+def _stage_manifest(final: Path, lines: Iterable[bytes]) -> Path:
     staged: Path | None = None
     try:
         descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=final.parent)
         staged = Path(name)
         with os.fdopen(descriptor, "wb") as file:
-            file.writelines(encode_manifest(head, captured.tree.entries.values()))
+            file.writelines(lines)
             file.flush()
             os.fsync(file.fileno())
-        yield
-        staged.rename(final)
-        staged = None
     except OSError as error:
-        raise os_failure(DestinationError, "write the manifest", final, error) from error
-    finally:
         if staged is not None:
             staged.unlink()
+        raise os_failure(DestinationError, "write the manifest", final, error) from error
+    return staged

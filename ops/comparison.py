@@ -12,17 +12,16 @@ def compare_trees(
     expected: Mapping[bytes, Entry],
     found: Mapping[bytes, Entry],
     *,
-    owners: Severity = Severity.ERROR,
     unknown_xattrs: frozenset[str] = frozenset(),
 ) -> Iterator[Finding]:
     """List everything in which a tree differs from what it should be, in order of the paths.
 
-    Owners, and attributes that the file system does not know, are one finding for each sort.
+    Other owners, as the copy of anybody but root has them, and attributes that the file system
+    does not know are warnings, one for each sort.
 
     Args:
         expected: The entries that should be there, by path.
         found: Those that are.
-        owners: How much another owner weighs: whoever is not root cannot give files away.
         unknown_xattrs: Attributes whose absence is only a warning.
     """
     sorts: dict[tuple[str, str, str], int] = {}
@@ -47,7 +46,7 @@ def compare_trees(
     for (field, wanted, got), count in sorted(sorts.items()):
         yield Finding(
             kind="changed",
-            severity=owners if field == "owner" else Severity.WARNING,
+            severity=Severity.WARNING,
             where=f"{count} {'entry' if count == 1 else 'entries'}: {field}",
             expected=wanted,
             found=got,

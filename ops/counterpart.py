@@ -66,7 +66,7 @@ def compare_with_source(
     attachments = find_attachments(source.attachments)
     tree = read_tree(attachments, error=SourceError, contents=contents)
     expected = {entry.path: entry for entry in tree}
-    yield from compare_with(expected, entries, instance.attachments, strict=True)
+    yield from compare_with(expected, entries, instance.attachments)
     backup = _private(scratch, "expected") / "backup"
     mode = read_steadily(
         source.database,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from ops.demo_instance import connect, insert_evidence
+from ops.errors import OpsError
 from ops.model import Instance
 
 _WRITER_STOP_SECONDS = 30
@@ -53,8 +54,11 @@ class Writer:
 
     def stop(self) -> Writing:
         """End the process and return what it did."""
-        output, _ = self._process.communicate(timeout=_WRITER_STOP_SECONDS)
-        return Writing(**json.loads(output))
+        try:
+            output, _ = self._process.communicate(timeout=_WRITER_STOP_SECONDS)
+            return Writing(**json.loads(output))
+        except (ValueError, subprocess.TimeoutExpired) as error:
+            raise OpsError("the demo's writer did not say what it did") from error
 
     def kill(self) -> None:
         """End the process at once, if it still runs."""

@@ -79,14 +79,13 @@ def check_pair(
         (
             *database.findings,
             *found,
-            # What could not be kept was told by the capture already, once.
-            *compare_with(expected, entries, stage.attachments, strict=False),
+            *compare_with(expected, entries, stage.attachments),
         ),
     )
 
 
 def compare_with(
-    expected: Mapping[bytes, Entry], entries: Mapping[bytes, Entry], root: Path, *, strict: bool
+    expected: Mapping[bytes, Entry], entries: Mapping[bytes, Entry], root: Path
 ) -> Iterator[Finding]:
     """Compare trees, fairly: what this process or file system cannot keep is a warning.
 
@@ -94,14 +93,12 @@ def compare_with(
         expected: The entries that should be there, by path.
         entries: Those that are.
         root: The tree that they are in.
-        strict: Another owner is an error where this process could have set it.
     """
     privileged = os.geteuid() == 0
     names = frozenset(name for entry in expected.values() for name, _ in entry.xattrs)
     yield from compare_trees(
         expected,
         entries,
-        owners=Severity.ERROR if strict and privileged else Severity.WARNING,
         unknown_xattrs=lenient_xattrs(root, names, privileged=privileged),
     )
 

@@ -67,6 +67,9 @@ def follow_links(path: bytes, entries: Mapping[bytes, Entry]) -> Entry | None:
         be said of it; None if there is none.
     """
     for _ in range(_MOST_LINKS):
+        entry = entries.get(path)
+        if entry is not None and entry.kind is not Kind.SYMLINK:
+            return entry
         resolved = b""
         for name in path.split(b"/"):
             resolved = join_path(resolved, name)

@@ -103,7 +103,7 @@ def _compare(
             progress(Progress(step="compare with the manifest"))
             head, listed = manifest
             expected = {entry.path: entry for entry in listed}
-            yield from compare_with(expected, entries, request.instance.attachments, strict=True)
+            yield from compare_with(expected, entries, request.instance.attachments)
             yield from compare_with_manifest(
                 database, head, scratch=scratch, timeout_seconds=timeout_seconds
             )

@@ -702,7 +702,7 @@ def test_a_database_of_our_own_goes_with_its_sidecars_and_nothing_else(tmp_path:
 @pytest.mark.parametrize(
     ("statement", "kind"),
     [
-        ("SELECT * FROM missing", SourceError),
+        ("SELECT * FROM missing", DamagedError),
         ("INSERT INTO t VALUES (1)", DamagedError),  # not an OperationalError
     ],
 )

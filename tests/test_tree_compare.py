@@ -1,7 +1,6 @@
 """Reading a tree and comparing it: every byte counts, and every change shows."""
 
 import errno
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 
 from ops.errors import SourceError, VerificationError
 from ops.model import Entry, Kind, narrowed_mode
-from ops.tree.compare import Difference, differences, hash_file, read_tree
+from ops.tree.compare import Difference, differences, read_tree
 from ops.tree.transfer import BUFFER_BYTES
 from tests.filesystem import (
     FLISTXATTR,
@@ -28,7 +27,7 @@ from tests.filesystem import (
     read,
     with_refusal,
 )
-from tests.strategies import contents, trees
+from tests.strategies import trees
 
 
 def _read(root: Path, *, contents: bool = True) -> dict[bytes, Entry]:
@@ -339,25 +338,3 @@ def test_attributes_that_cannot_be_read_are_a_failure(tmp_path: Path) -> None:
 def test_a_tree_that_is_not_there_is_reported_by_name(tmp_path: Path) -> None:
     with pytest.raises(VerificationError, match=r"cannot read .*/nowhere: No such file"):
         list(read_tree(tmp_path / "nowhere", error=VerificationError))
-
-
-@given(contents)
-@example(b"x" * (2 * BUFFER_BYTES + 1))
-def test_the_digest_of_a_file_is_its_sha_256(content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "file"
-        path.write_bytes(content)
-        pieces: list[int] = []
-        digest = hash_file(path, advance=pieces.append)
-        assert digest == hashlib.sha256(content).hexdigest()
-        assert sum(pieces) == len(content)
-        assert hash_file(path) == digest
-
-
-def test_hashing_does_not_follow_a_link(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"x")
-    (tmp_path / "link").symlink_to("file")
-    with pytest.raises(OSError, match="Too many levels of symbolic links"):
-        hash_file(tmp_path / "link")
-    with pytest.raises(FileNotFoundError):
-        hash_file(tmp_path / "nowhere")

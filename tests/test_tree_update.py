@@ -35,6 +35,8 @@ from tests.filesystem import (
 from tests.strategies import trees
 from tests.test_tree_metadata import access_list
 
+_REST_SECONDS = 0.06
+
 
 @dataclass
 class Mirror:
@@ -50,6 +52,7 @@ class Mirror:
     def update(
         self, *, delete: bool = True, advance: Callable[[Entry], None] = lambda _entry: None
     ) -> Pass:
+        time.sleep(_REST_SECONDS)  # what changed within a tick of its reading is read again
         return update_copy(self.reading, self.copier, self.copy, delete=delete, advance=advance)
 
     def finish(self) -> None:

@@ -96,9 +96,16 @@ def _plain(console: Console) -> ReportProgress:
         now = time.monotonic()
         if progress.step != step:
             step, began, shown = progress.step, now, now
-            console.print(f"{step} …")
+            _say(console, f"{step} …")
         elif now - shown >= _PLAIN_EVERY_SECONDS:
             shown = now
-            console.print(f"{step}: {figures(progress, now - began)}")
+            _say(console, f"{step}: {figures(progress, now - began)}")
 
     return report
+
+
+def _say(console: Console, line: str) -> None:
+    try:
+        console.print(line)
+    except BrokenPipeError:
+        console.quiet = True  # whoever listened has gone: that is no reason to stop

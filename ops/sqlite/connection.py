@@ -3,7 +3,9 @@
 import os
 import sqlite3
 import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ops.errors import BusyError, DamagedError, OpsError, SourceError
 from ops.names import display
@@ -38,6 +40,21 @@ def connect(path: Path, options: str, timeout_seconds: float) -> sqlite3.Connect
     return connection
 
 
+def query(
+    connection: sqlite3.Connection, statement: str, parameters: tuple[str, ...] = ()
+) -> Iterator[tuple[Any, ...]]:
+    """Run a statement, also on a schema whose damage is no text.
+
+    Raises:
+        sqlite3.Error: It cannot be run. What Python says of names and messages that are not
+            UTF-8 becomes a `DatabaseError`, for that is what they show.
+    """
+    try:
+        yield from connection.execute(statement, parameters)
+    except UnicodeError as error:
+        raise sqlite3.DatabaseError(f"the schema holds what is no text: {error}") from error
+
+
 def remove_database(path: Path) -> None:
     """Remove a database of our own with its sidecars; what is not there is no error.
 
@@ -69,7 +86,8 @@ def sqlite_failure(path: Path, error: sqlite3.Error) -> OpsError:
             hint="try again when the application is less busy, or raise ops.lock_timeout",
         )
     message = f"cannot read the database {display(path)}: {error}"
-    if isinstance(error, sqlite3.OperationalError):
+    # "unsupported file format" is SQLITE_ERROR: a damaged header.
+    if isinstance(error, sqlite3.OperationalError) and primary_code(error) != sqlite3.SQLITE_ERROR:
         return SourceError(message)
     return DamagedError(
         message,

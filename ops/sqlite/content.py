@@ -1,10 +1,11 @@
 """Ask a database what it holds and whether it is sound: facts, not judgements."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from ops.sqlite.connection import primary_code
+from ops.sqlite.connection import primary_code, query
 
 _MOST_MESSAGES = 100
 _CACHE_KIBIBYTES = 200 * 1024
@@ -43,11 +44,12 @@ def list_tables(connection: sqlite3.Connection) -> tuple[str, ...]:
     Raises:
         sqlite3.Error: The schema cannot be read.
     """
-    rows = connection.execute(
+    rows = query(
+        connection,
         r"SELECT name FROM sqlite_schema"
-        r" WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name"
+        r" WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name",
     )
-    return tuple(name for (name,) in rows)
+    return _names(rows)
 
 
 def list_columns(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
@@ -56,8 +58,19 @@ def list_columns(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
     Raises:
         sqlite3.Error: The schema cannot be read.
     """
-    rows = connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
-    return tuple(name for (name,) in rows)
+    return _names(query(connection, "SELECT name FROM pragma_table_info(?)", (table,)))
+
+
+def _names(rows: Iterable[tuple[Any, ...]]) -> tuple[str, ...]:
+    """Take names out of a schema.
+
+    Raises:
+        sqlite3.DatabaseError: One is no text, which only damage makes it.
+    """
+    names = tuple(name for (name,) in rows)
+    if not all(isinstance(name, str) for name in names):
+        raise sqlite3.DatabaseError("the schema holds a name that is no text")
+    return names
 
 
 def check_integrity(
@@ -105,7 +118,7 @@ def _check_each_table(connection: sqlite3.Connection, pragma: str) -> Integrity:
 def _run_check(connection: sqlite3.Connection, pragma: str, table: str | None) -> tuple[str, ...]:
     argument = _MOST_MESSAGES if table is None else quote(table)
     try:
-        rows = connection.execute(f"PRAGMA {pragma}({argument})").fetchall()
+        rows = list(query(connection, f"PRAGMA {pragma}({argument})"))
     except sqlite3.DatabaseError as error:
         if primary_code(error) in _NO_VERDICT:
             raise
@@ -121,7 +134,7 @@ def broken_keys(connection: sqlite3.Connection, table: str) -> Iterator[BrokenKe
         sqlite3.Error: It cannot be run, for example because a key refers to columns that are
             not unique ("foreign key mismatch").
     """
-    rows = connection.execute(f"PRAGMA foreign_key_check({quote(table)})")
+    rows = query(connection, f"PRAGMA foreign_key_check({quote(table)})")
     for child, rowid, parent, _ in rows:
         yield BrokenKey(table=child, rowid=rowid, parent=parent)
 
@@ -153,9 +166,10 @@ def named_files(
     digest = quote(digest_column) if digest_column in columns else "NULL"
     keys = _key_columns(connection, table)
     selected = ", ".join(quote(name) for name in keys)
-    rows = connection.execute(
+    rows = query(
+        connection,
         f"SELECT CAST({quote(column)} AS TEXT), {digest}, {selected} FROM {quote(table)}"  # noqa: S608 - names are quoted
-        f" WHERE {quote(column)} IS NOT NULL AND {quote(column)} <> '' ORDER BY {selected}"
+        f" WHERE {quote(column)} IS NOT NULL AND {quote(column)} <> '' ORDER BY {selected}",
     )
     for path, recorded, *values in rows:
         yield NamedFile(
@@ -167,7 +181,7 @@ def named_files(
 
 
 def _key_columns(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
-    rows = connection.execute(
-        "SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,)
+    rows = query(
+        connection, "SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,)
     )
-    return tuple(name for (name,) in rows) or ("rowid",)
+    return _names(rows) or ("rowid",)

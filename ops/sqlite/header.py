@@ -190,7 +190,7 @@ def _read_header(path: Path, status: os.stat_result) -> Header:
 
 def _guess(beginning: bytes) -> str:
     """Say what a file that is no database may be."""
-    if all(byte in _TEXT_BYTES for byte in beginning):
+    if beginning and all(byte in _TEXT_BYTES for byte in beginning):
         first = beginning.splitlines()[0][:60].decode("ascii")
         return f'it is text and begins with "{first}"'
     counts = Counter(beginning)

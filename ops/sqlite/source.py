@@ -24,6 +24,8 @@ _POLL_SECONDS = 0.002
 _TICK_SECONDS = 0.05
 """More than the coarsest clock that a local file system's times come from (10 ms)."""
 
+_COARSE_SECONDS = 2.0
+
 _NEEDS_RECOVERY = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 """Primary result codes by which SQLite says that it would have to write to read this."""
 
@@ -188,7 +190,7 @@ def open_source(
         SourceError: It cannot be read, or is not a database.
         BusyError: It stayed locked, or never held still.
     """
-    most = (timeout_seconds + 2 * rest_seconds) * 10**9
+    most = (timeout_seconds + 2 * max(rest_seconds, _COARSE_SECONDS)) * 10**9
     began = _now(scratch)
     file = inspect_database(path)
     while (found := _connect(file, scratch, timeout_seconds, rest_seconds)) is None:
@@ -208,6 +210,9 @@ def _connect(
 ) -> tuple[sqlite3.Connection, Way] | None:
     """Open a database in the way that its state asks for; None when the state just changes."""
     wal = file_state(sidecar(file.path, "-wal"))
+    journal = file_state(sidecar(file.path, "-journal"))
+    if file.header.wal and journal is not None and journal[1]:
+        return _connect_copy(file, scratch, rest_seconds)  # SQLite would roll it back first
     if not file.header.wal and wal is None:
         way, options = Way.ROLLBACK, "mode=ro"
     elif file.header.wal and wal is None:
@@ -250,7 +255,9 @@ def _is_quiet(
 ) -> bool:
     """Tell whether database and WAL were last written long enough ago, by a file's clock."""
     written = max(file.entry.modified_ns, wal[2] if wal else 0)
-    return abs(_now(scratch) - written) > rest_seconds * 10**9
+    # A file system that keeps whole seconds tells less.
+    least = rest_seconds if written % 10**9 else max(rest_seconds, _COARSE_SECONDS)
+    return abs(_now(scratch) - written) > least * 10**9
 
 
 def _now(scratch: Path) -> int:

@@ -95,19 +95,6 @@ def _hash_descriptor(reader: int, buffer: mmap.mmap, advance: Callable[[int], No
     return digest.hexdigest()
 
 
-def hash_file(path: Path, *, advance: Callable[[int], None] = lambda _count: None) -> str:
-    """Return the SHA-256 of a file in hex, reading it once.
-
-    Raises:
-        OSError: It cannot be read, or is a symbolic link.
-    """
-    reader = open_quietly(path)
-    try:
-        return _hash_descriptor(reader, mmap.mmap(-1, BUFFER_BYTES), advance)
-    finally:
-        os.close(reader)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """One way in which two entries of the same path differ, ready to print."""

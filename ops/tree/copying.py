@@ -30,16 +30,36 @@ _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 """What opening an entry answers when it vanished or became something else."""
 
 
+_TICK_NANOSECONDS = 50_000_000
+_COARSE_NANOSECONDS = 2_000_000_000
+"""How far the clock of a file system steps: up to 10 ms, or whole seconds where it keeps those."""
+
+
+def is_fresh(entry: Entry, now_ns: int) -> bool:
+    """Tell whether a later change of an entry might fall into the same tick as its last one.
+
+    Args:
+        entry: As it was read.
+        now_ns: The time of the reading, by the clock that file times have.
+    """
+    coarse = entry.changed_ns % 10**9 == 0
+    return abs(now_ns - entry.changed_ns) < (_COARSE_NANOSECONDS if coarse else _TICK_NANOSECONDS)
+
+
 class VanishedError(Exception):
     """The entry is gone or has become something else since it was listed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copied:
-    """What was copied: the entry as it was read, whether it settled, what could be kept."""
+    """What was copied: the entry as it was read, whether it settled, what could be kept.
+
+    `fresh` means that it was changed so shortly before that another change might not show.
+    """
 
     entry: Entry
     settled: bool = True
+    fresh: bool = False
     kept: Kept = ALL_KEPT
 
 
@@ -194,7 +214,12 @@ class Copier:
             kept = apply_metadata(writer, entry)
         except OSError as error:
             raise self._unwritable(path, error) from error
-        return Copied(entry=entry, settled=settled, kept=kept)
+        return Copied(
+            entry=entry,
+            settled=settled,
+            fresh=is_fresh(before, os.fstat(writer).st_ctime_ns),
+            kept=kept,
+        )
 
     def _transfer(self, path: bytes, entry: Entry, reader: int, writer: int) -> tuple[str, int]:
         digest = hashlib.sha256()

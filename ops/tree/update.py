@@ -158,8 +158,9 @@ def _bring_over(
         copy.entries[entry.path] = replace(model, path=entry.path, link=first)
         return True
     result = copier.copy(entry)
-    # A file that would not settle is copied again by the next pass, whatever its times say.
-    stored = result.entry if result.settled else replace(result.entry, changed_ns=_NEVER)
+    # What would not settle, or may have changed unseen, is copied again by the next pass.
+    again = result.fresh or not result.settled
+    stored = replace(result.entry, changed_ns=_NEVER) if again else result.entry
     copy.entries[entry.path] = stored
     if not result.settled:
         copy.unsettled.add(entry.path)
