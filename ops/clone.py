@@ -1,36 +1,33 @@
 """The pipeline: plan a clone, then capture, check and publish it."""
 
-import os
 import stat
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops import __version__
 from ops.capture import Capture, capture
-from ops.destination import DestinationSurvey, require_writable, survey_destination
+from ops.destination import DestinationSurvey, survey_destination
 from ops.errors import (
-    DestinationError,
     UnfinishedSwapError,
     VerificationError,
-    os_failure,
 )
 from ops.inspection import check_pair
 from ops.interrupts import held_signals
-from ops.manifest import Head, encode_manifest
+from ops.manifest import Head
 from ops.model import Clock, Finding, Instance, Progress, ReportProgress, Severity
 from ops.names import display
 from ops.overlap import refuse_overlap
 from ops.profile import Profile
 from ops.publish import publish, sync_workspace
+from ops.record import place_of_record, refuse_other_file, staged_record
 from ops.report import CheckCounts, Room, Totals
 from ops.room import measure_rooms, require_room
 from ops.source import Location
 from ops.sqlite.pages import digest_pages
 from ops.survey import SourceSurvey, survey_source
-from ops.workspace import PREFIX, Workspace, workspace
+from ops.workspace import Workspace, workspace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +86,7 @@ def plan_clone(request: Request, *, progress: ReportProgress) -> Plan:
         BusyError: The database stayed locked.
     """
     destination = survey_destination(request.destination, home=request.home)
-    manifest = request.manifest and _real_manifest(request.manifest)
+    manifest = request.manifest and place_of_record(request.manifest)
     source = survey_source(
         request.source.instance,
         request.profile,
@@ -97,6 +94,8 @@ def plan_clone(request: Request, *, progress: ReportProgress) -> Plan:
         progress=progress,
     )
     refuse_overlap(source.instance, destination.instance, manifest)
+    if manifest is not None:
+        refuse_other_file(manifest)
     rooms = tuple(measure_rooms(source, destination.instance))
     for room in rooms:
         require_room(room)
@@ -106,25 +105,6 @@ def plan_clone(request: Request, *, progress: ReportProgress) -> Plan:
         destination=destination,
         rooms=rooms,
     )
-
-
-def _real_manifest(path: Path) -> Path:
-    try:
-        is_directory = path.is_dir()
-    except OSError as error:
-        raise os_failure(DestinationError, "write the manifest", path, error) from error
-    if is_directory:
-        raise DestinationError(
-            f"the manifest is a directory: {display(path)}",
-            hint=f"name a file, for example {display(path / 'manifest.jsonl')}",
-        )
-    parent = path.parent
-    if not parent.is_dir():
-        raise DestinationError(
-            f"the manifest's directory does not exist: {display(parent)}", hint="create it first"
-        )
-    require_writable(parent)
-    return parent.resolve() / path.name
 
 
 def run_clone(plan: Plan, *, clock: Clock, progress: ReportProgress) -> Outcome:
@@ -160,7 +140,7 @@ def run_clone(plan: Plan, *, clock: Clock, progress: ReportProgress) -> Outcome:
             )
             findings = (*plan.source.findings, *_capture_findings(captured), *found)
             _require_sound(findings)
-            with _manifest(plan, space, captured):
+            with _record(plan, space, captured):
                 progress(Progress(step="publish"))
                 with held_signals():  # a stop must not come between the deed and its record
                     publish(space, destination)
@@ -247,13 +227,10 @@ def _require_sound(findings: tuple[Finding, ...]) -> None:
     )
 
 
-@contextmanager
-def _manifest(plan: Plan, space: Workspace, captured: Capture) -> Iterator[None]:
-    """Write the manifest beside its place first, and put it there once the block succeeds."""
-    final = plan.request.manifest
-    if final is None:
-        yield
-        return
+def _record(plan: Plan, space: Workspace, captured: Capture) -> AbstractContextManager[None]:
+    """Make ready to record the copy, where that was asked for."""
+    if plan.request.manifest is None:
+        return nullcontext()
     head = Head(
         captured=captured.instant.isoformat(),
         tool=__version__,
@@ -261,30 +238,4 @@ def _manifest(plan: Plan, space: Workspace, captured: Capture) -> Iterator[None]
         database=digest_pages(space.stage.database),
         mode=stat.S_IMODE(space.stage.database.stat().st_mode),
     )
-    staged = _stage_manifest(final, encode_manifest(head, captured.tree.entries.values()))
-    try:
-        yield
-    except BaseException:
-        staged.unlink()
-        raise
-    try:
-        staged.rename(final)
-    except OSError as error:
-        staged.unlink()
-        raise os_failure(DestinationError, "write the manifest", final, error) from error
-
-
-def _stage_manifest(final: Path, lines: Iterable[bytes]) -> Path:
-    staged: Path | None = None
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=final.parent)
-        staged = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        if staged is not None:
-            staged.unlink()
-        raise os_failure(DestinationError, "write the manifest", final, error) from error
-    return staged
+    return staged_record(plan.request.manifest, head, captured.tree.entries.values())

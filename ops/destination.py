@@ -9,7 +9,7 @@ from ops.errors import DestinationError, os_failure
 from ops.model import Instance
 from ops.mounts import list_mounts, mounts_below
 from ops.names import display
-from ops.sqlite.header import SIDECARS, sidecar
+from ops.sqlite.header import MAGIC, SIDECARS, sidecar
 from ops.tree.metadata import may_write
 from ops.tree.scan import TreeMeter, TreeSize, scan_tree
 
@@ -107,7 +107,26 @@ def _old_database(path: Path) -> int | None:
             f"the old database has {status.st_nlink} hard links and a WAL: {display(path)}",
             hint="merging its WAL would change the other names too; remove them first",
         )
+    _refuse_other_file(path, status)
     return status.st_size
+
+
+def _refuse_other_file(path: Path, status: os.stat_result) -> None:
+    """Refuse to replace a file that is no database: most likely it was named by mistake.
+
+    Raises:
+        DestinationError: It is none, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(len(MAGIC))
+    except OSError as error:
+        raise os_failure(DestinationError, "read the old database", path, error) from error
+    if status.st_size and beginning != MAGIC:
+        raise DestinationError(
+            f"the file to replace is not a SQLite database: {display(path)}",
+            hint="name another file, or remove this one first",
+        )
 
 
 def _old_attachments(path: Path, home: Path | None) -> TreeSize | None:

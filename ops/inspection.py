@@ -159,9 +159,9 @@ def read_entries(
     contents: bool,
 ) -> dict[bytes, Entry]:
     """Read a tree into memory, telling progress against what is expected to be there."""
-    sizes = [entry.size for entry in expected]
+    sizes = [entry.size for entry in expected if entry.kind is Kind.FILE]
     bytes_total, files_total = sum(sizes), len(sizes)
-    bytes_read = 0
+    bytes_read = files_done = 0
     entries: dict[bytes, Entry] = {}
 
     def advance(count: int) -> None:
@@ -172,13 +172,14 @@ def read_entries(
                 step="re-read attachments",
                 bytes_done=bytes_read,
                 bytes_total=bytes_total,
-                files_done=len(entries),
+                files_done=files_done,
                 files_total=files_total,
             )
         )
 
     for entry in read_tree(root, error=error, contents=contents, advance=advance):
         entries[entry.path] = entry
+        files_done += entry.kind is Kind.FILE
     return entries
 
 

@@ -18,6 +18,8 @@ from ops.names import decode_name, encode_name
 
 FORMAT = "ciso-ops manifest"
 SCHEMA_VERSION = 1
+BEGINNING = b'{"format":"ciso-ops manifest"'
+"""How every manifest begins, whatever its version."""
 
 
 class ManifestError(ValueError):

@@ -148,6 +148,17 @@ def required_path(value: str, flag: str) -> Path:
     return absolute_path(value, flag)
 
 
+def required_file(value: str, flag: str) -> Path:
+    """Do the same for a file, which no slash may follow.
+
+    Raises:
+        UsageError: It was not given, or names a directory.
+    """
+    if value.endswith("/"):
+        raise UsageError(f"{flag} names a directory: {value}", hint=f"name a file: {flag} FILE")
+    return required_path(value, flag)
+
+
 def absolute_path(value: str, origin: str) -> Path:
     """Make a path absolute, with `~` expanded, without following symbolic links.
 

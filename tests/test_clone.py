@@ -340,22 +340,24 @@ class TestManifest:
         self, instance: Instance, destination: Instance, tmp_path: Path
     ) -> None:
         manifest = tmp_path / "manifest.jsonl"
-        manifest.write_text("the old one")
+        manifest.write_text('{"format":"ciso-ops manifest", the old one')
         (instance.attachments / "policy_7.pdf").unlink()
         before = sorted(os.listdir(tmp_path))
         with pytest.raises(VerificationError):
             clone(instance, destination, manifest=manifest)
-        assert manifest.read_text() == "the old one"
+        assert manifest.read_text() == '{"format":"ciso-ops manifest", the old one'
         assert sorted(os.listdir(tmp_path)) == before
 
     def test_place_is_checked_before_anything_is_written(
         self, instance: Instance, destination: Instance, tmp_path: Path
     ) -> None:
+        (instance.database.parents[1] / "letter").write_text("Dear auditor")
         for manifest, message in (
             (tmp_path / "no" / "where", "does not exist"),
             (tmp_path, "is a directory"),
             (instance.attachments / "m", "inside an instance"),
             (destination.attachments / "m", "does not exist"),
+            (instance.database.parents[1] / "letter", "another file stands where"),
         ):
             with pytest.raises(DestinationError, match=message):
                 plan(request_for(instance, destination, manifest=manifest))

@@ -239,7 +239,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops.workspace", "ops.references", "ops.comparison"),
     ("ops.gate", "ops.checks", "ops.destination", "ops.overlap", "ops.publish"),
     ("ops.survey", "ops.inspection", "ops.capture"),
-    ("ops.room", "ops.counterpart"),
+    ("ops.room", "ops.counterpart", "ops.record"),
     ("ops.clone",),
     ("ops.verify", "ops.status", "ops.demo_instance"),
     ("ops.demo_writer",),

@@ -46,7 +46,8 @@ def test_what_is_kept_can_be_verified_as_told(tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     assert keep.stat().st_mode & 0o777 == 0o700
     assert f"Kept in {keep}. Try for yourself:" in ran.out
-    command = shlex.split(ran.out.splitlines()[-1])
+    (line,) = [line for line in ran.out.splitlines() if line.startswith("  inv verify")]
+    command = shlex.split(line)
     assert command[:2] == ["inv", "verify"]
     again = run(*command[1:6])  # the production went on, the clone is sound
     assert again.code == 0, again.err

@@ -18,6 +18,7 @@ from ops.demo_instance import build_instance
 from ops.errors import BusyError
 from ops.model import Instance
 from ops.profile import load_profile
+from ops.sqlite.header import MAGIC
 from ops.survey import survey_source
 from tests.command import (
     AS_USER,
@@ -569,7 +570,7 @@ def test_destination(kind: str, instance: Instance, destination: Instance, tmp_p
     assert footprint(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", ["..", "copy/..", "/"])
+@pytest.mark.parametrize("name", ["..", "copy/.."])
 def test_destination_without_a_name(
     name: str, instance: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -647,7 +648,7 @@ def test_room_is_asked_of_each_file_system(
 def test_disk_that_fills_up_after_the_plan(instance: Instance, tmp_path: Path) -> None:
     with mounted(tmp_path / "disc", "tmpfs", "size=4m") as disc:
         copy = Instance(database=disc / "db", attachments=disc / "files")
-        copy.database.write_text("the old database")
+        copy.database.write_bytes(MAGIC + b"the old database")
         copy.attachments.mkdir()
         (copy.attachments / "old.txt").write_text("the old file")
         before = read(disc, times=False)

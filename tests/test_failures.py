@@ -1,5 +1,6 @@
 """Break the pipeline for real, at every step: the old pair or the new one, and a true word."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -727,3 +728,101 @@ def test_an_old_database_with_a_journal_keeps_its_mode(tmp_path: Path) -> None:
     merge_sidecars(path)
     with closing(sqlite3.connect(path)) as merged:
         assert merged.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+
+
+@pytest.mark.parametrize("content", [b"a letter", b"SQLite format 2"])
+def test_files_that_are_no_database_are_not_replaced(
+    instance: Instance, destination: Instance, content: bytes
+) -> None:
+    destination.database.parent.mkdir()
+    destination.database.write_bytes(content)
+    with pytest.raises(DestinationError, match="is not a SQLite database"):
+        clone(instance, destination)
+    assert destination.database.read_bytes() == content
+
+
+def test_old_files_that_cannot_be_read_are_not_replaced(instance: Instance, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    place.chmod(0o777)
+    for name in ("db", "manifest"):
+        (place / name).write_bytes(b"x")
+        (place / name).chmod(0)
+    old = Instance(database=place / "db", attachments=place / "tree")
+    new = Instance(database=place / "new", attachments=place / "tree")
+    with unprivileged_reach(tmp_path):
+        with pytest.raises(DestinationError, match="cannot read the old database"):
+            plan(request_for(instance, old))
+        with pytest.raises(DestinationError, match=r"cannot replace .*manifest: Permission"):
+            plan(request_for(instance, new, manifest=place / "manifest"))
+
+
+def test_a_record_that_cannot_take_its_place_is_told(
+    instance: Instance, destination: Instance, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "records" / "manifest"
+    manifest.parent.mkdir()
+
+    def take_the_place() -> None:
+        manifest.mkdir()
+
+    planned = plan(request_for(instance, destination, manifest=manifest))
+    with pytest.raises(DestinationError, match=r"cannot write the manifest") as caught:
+        run_clone(planned, clock=CLOCK, progress=at("publish", take_the_place))
+    assert caught.value.__notes__[0].startswith("the new pair is in place")
+    assert [path.name for path in manifest.parent.iterdir()] == ["manifest"]
+    assert read(destination.attachments) == read(instance.attachments)
+
+
+def test_a_writer_that_dies_is_told(instance: Instance) -> None:
+    from ops.demo_writer import writer
+
+    with writer(instance, rate=10) as busy:
+        busy.kill()
+        with pytest.raises(OpsError, match="did not say what it did"):
+            busy.stop()
+
+
+def test_a_reader_of_progress_that_goes_away_stops_nothing() -> None:
+    from rich.console import Console
+
+    from ops.cli.progress import show_progress
+
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", buffering=1) as stream:
+        console = Console(file=stream)
+        console.on_broken_pipe = lambda: None  # type: ignore[method-assign]
+        with show_progress(console) as report:
+            report(Progress(step="one"))
+            report(Progress(step="two"))
+        assert console.file is stream
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()
+
+
+def test_a_name_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    from ops.sqlite.content import list_tables, named_files
+
+    path = tmp_path / "db"
+    with closing(sqlite3.connect(path)) as made:
+        made.execute("CREATE TABLE t (file TEXT)")
+        made.execute("PRAGMA writable_schema = 1")
+        made.execute("UPDATE sqlite_schema SET name = x'ff01'")
+        made.commit()
+    with closing(sqlite3.connect(path)) as connection:
+        with pytest.raises(sqlite3.DatabaseError):
+            list_tables(connection)
+        with pytest.raises(sqlite3.DatabaseError, match="no text"):
+            list(named_files(connection, "a\udcff", "file", ""))
+
+
+def test_a_journal_beside_a_wal_header_is_recovered_apart(
+    instance: Instance, destination: Instance
+) -> None:
+    journal = instance.database.with_name(instance.database.name + "-journal")
+    journal.write_bytes(b"\0" * 512)
+    before = footprint(instance.database.parent, ctime=False)
+    outcome = clone(instance, destination)
+    assert outcome.capture.way == "recovered in a private copy"
+    assert footprint(instance.database.parent, ctime=False) == before

@@ -125,7 +125,7 @@ def test_outcome(instance: Instance, destination: Instance, tmp_path: Path) -> N
     said = plain(outcome_lines(outcome))
     assert said.startswith("Cloned the database and 12 files: ")
     assert "as of 20" in said
-    assert " UTC in 1 round; database held for " in said
+    assert " UTC in 1 round; read transaction open for " in said
     assert "brought up to date" not in said
     assert f"manifest     {tmp_path / 'manifest'}" in said
     assert said.endswith(
@@ -140,7 +140,9 @@ def test_outcome_tells_what_was_brought_up_to_date(
 ) -> None:
     outcome = run_clone(plan(request_for(instance, destination)), clock=CLOCK, progress=quiet)
     again = replace(outcome, capture=replace(outcome.capture, recopied=1, rounds=2))
-    assert "in 2 rounds; 1 entry brought up to date; database" in plain(outcome_lines(again))
+    assert "in 2 rounds; 1 entry brought up to date; read transaction" in plain(
+        outcome_lines(again)
+    )
     again = replace(outcome, capture=replace(outcome.capture, recopied=3))
     assert "; 3 entries brought up to date; " in plain(outcome_lines(again))
 

@@ -98,8 +98,12 @@ def _epilogue(directory: Path, *, kept: bool) -> list[Text]:
         Text(f"Kept in {display(directory)}. Try for yourself:"),
         Text(
             f"  inv verify --dest-db {shell_quote(clone / 'ciso-assistant.sqlite3')} "
-            f"--dest-attachments {shell_quote(clone / 'attachments')} "
-            f"--source-db {shell_quote(production / 'ciso-assistant.sqlite3')} "
-            f"--source-attachments {shell_quote(production / 'attachments')}"
+            f"--dest-attachments {shell_quote(clone / 'attachments')}"
+        ),
+        Text(
+            f"  inv clone --source-db {shell_quote(production / 'ciso-assistant.sqlite3')} "
+            f"--source-attachments {shell_quote(production / 'attachments')} "
+            f"--dest-db {shell_quote(directory / 'again' / 'db.sqlite3')} "
+            f"--dest-attachments {shell_quote(directory / 'again' / 'attachments')}"
         ),
     ]

@@ -10,7 +10,7 @@ from ops.clone import Outcome, Plan
 from ops.destination import DestinationSurvey
 from ops.model import Finding, Severity
 from ops.names import display
-from ops.report import Report, Room
+from ops.report import CheckCounts, Report, Room
 from ops.verify import Verification, VerifyRequest
 
 _MOST_SHOWN = 20
@@ -165,7 +165,7 @@ def outcome_lines(outcome: Outcome) -> list[Text]:
             (
                 f"as of {captured.instant:%Y-%m-%d %H:%M:%S} UTC in "
                 f"{count_of(captured.rounds, 'round')}{again}; "
-                f"database held for {format_duration(captured.pinned_seconds)}"
+                f"read transaction open for {format_duration(captured.pinned_seconds)}"
             ),
         ),
         ("checked", f"integrity, foreign keys, {count_of(counts.files, 'file')} read again"),
@@ -196,9 +196,17 @@ def outcome_lines(outcome: Outcome) -> list[Text]:
 def reference_words(referenced: int, right: int, orphans: int) -> str:
     """Say how rows and files go together."""
     return (
-        f"{count_of(referenced, 'file')} referenced by rows, {right:,} recorded digests right, "
-        f"{count_of(orphans, 'orphan')}"
+        f"{count_of(referenced, 'file')} referenced by rows, "
+        f"{count_of(right, 'recorded digest')} right, {count_of(orphans, 'orphan')}"
     )
+
+
+def _matching_words(request: VerifyRequest, counts: CheckCounts) -> str:
+    """Say what was compared between rows and files, and what was not."""
+    if request.profile.is_none:
+        return "rows and files not compared (--profile none)"
+    words = reference_words(counts.referenced, counts.digests_right, counts.orphans)
+    return f"{words} (digests not compared)" if request.quick else words
 
 
 def verification_lines(
@@ -218,10 +226,12 @@ def verification_lines(
         ("attachments", display(request.instance.attachments)),
         ("checked", (f"{against}; {count_of(counts.tables, 'table')}; "
          f"{count_of(counts.files, 'file')}, {contents}")),
-        ("", reference_words(counts.referenced, counts.digests_right, counts.orphans)),
+        ("", _matching_words(request, counts)),
         ("findings", tally(verification.findings)),
     ]  # fmt: skip
     title = "Verification failed" if bad else "Verified"
+    if report.warnings and not bad:
+        title = f"Verified, with {count_of(report.warnings, 'warning')}"
     return [
         heading(title, "bold red" if bad else "bold green"),
         *facts(rows),

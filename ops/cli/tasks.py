@@ -11,7 +11,7 @@ from ops.errors import UsageError, VerificationError
 from ops.model import Clock, Instance
 from ops.names import display
 from ops.profile import load_profile
-from ops.settings import absolute_path, read_settings, required_path
+from ops.settings import absolute_path, read_settings, required_file, required_path
 
 CLOCK = Clock(now=lambda: datetime.now(UTC), seconds=time.monotonic)
 
@@ -65,7 +65,7 @@ def clone(
         profile=profile,
     )
     destination = Instance(
-        database=required_path(dest_db, "--dest-db"),
+        database=required_file(dest_db, "--dest-db"),
         attachments=required_path(dest_attachments, "--dest-attachments"),
     )
     if not (force or dry_run):
@@ -138,7 +138,7 @@ def verify(
             )
     request = VerifyRequest(
         instance=Instance(
-            database=required_path(dest_db, "--dest-db"),
+            database=required_file(dest_db, "--dest-db"),
             attachments=required_path(dest_attachments, "--dest-attachments"),
         ),
         profile=load_profile(settings.profile.value),
