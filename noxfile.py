@@ -75,7 +75,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """Report branch coverage of the last run of the tests; it must be complete."""
+    """Report branch coverage of the last run of the tests; it must hold its floor."""
     session.install(*nox.project.dependency_groups(PYPROJECT, "coverage"))
     session.run("coverage", "combine")
     partial = [] if complete() else ["--fail-under=0"]

@@ -784,19 +784,17 @@ def test_a_writer_that_dies_is_told(instance: Instance) -> None:
 
 
 def test_a_reader_of_progress_that_goes_away_stops_nothing() -> None:
-    from rich.console import Console
-
+    from ops.cli.console import _Console
     from ops.cli.progress import show_progress
 
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w", buffering=1) as stream:
-        console = Console(file=stream)
-        console.on_broken_pipe = lambda: None  # type: ignore[method-assign]
+        console = _Console(file=stream)
         with show_progress(console) as report:
             report(Progress(step="one"))
             report(Progress(step="two"))
-        assert console.file is stream
+        assert console.quiet
         with contextlib.suppress(BrokenPipeError):
             stream.close()
 
@@ -826,3 +824,37 @@ def test_a_journal_beside_a_wal_header_is_recovered_apart(
     outcome = clone(instance, destination)
     assert outcome.capture.way == "recovered in a private copy"
     assert footprint(instance.database.parent, ctime=False) == before
+
+
+def test_a_file_is_no_directory() -> None:
+    from ops.errors import UsageError
+    from ops.settings import required_file
+
+    with pytest.raises(UsageError, match="names a directory"):
+        required_file("somewhere/", "--dest-db")
+
+
+def test_names_in_a_schema_are_text() -> None:
+    from ops.sqlite.content import _names
+
+    assert _names([("a",), ("b",)]) == ("a", "b")
+    with pytest.raises(sqlite3.DatabaseError, match="no text"):
+        _names([("a",), (b"b",)])
+
+
+def test_an_operational_error_says_nothing_of_damage(tmp_path: Path) -> None:
+    from ops.errors import DamagedError
+    from ops.sqlite.connection import sqlite_failure
+
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        sqlite3.connect(tmp_path / "no" / "db").close()
+    assert not isinstance(sqlite_failure(tmp_path, caught.value), DamagedError)
+
+
+def test_without_a_profile_nothing_is_said_of_rows(instance: Instance) -> None:
+    from ops.cli.render import _matching_words
+    from ops.verify import VerifyRequest
+
+    request = VerifyRequest(instance=instance, profile=load_profile("none"))
+    found = check(instance, profile="none")
+    assert _matching_words(request, found.counts).startswith("rows and files not compared")
