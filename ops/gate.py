@@ -9,7 +9,7 @@ from ops.tree.update import TreeCopy
 
 def absent_files(named: tuple[NamedFile, ...], tree: TreeCopy) -> frozenset[bytes]:
     """List the paths that rows name and the copy does not have."""
-    paths = {normal_path(row.path) for row in named} - {None}
+    paths = {normal_path(row.path) for row in named}
     return frozenset(
         path for path in paths if path is not None and follow_links(path, tree.entries) is None
     )
@@ -20,9 +20,8 @@ def moving_files(
 ) -> frozenset[bytes]:
     """List the paths that changed just now and are not what their rows recorded.
 
-    So are those that changed each time they were read.
-
-    A file at rest whose digest is not the recorded one is the application's own mistake.
+    Those that changed each time they were read count too. A file at rest whose digest is not
+    the recorded one is the application's own mistake.
 
     Args:
         named: The rows that name files.

@@ -17,6 +17,7 @@ from ops.errors import (
 from ops.interrupts import held_signals
 from ops.model import Instance
 from ops.names import display
+from ops.sqlite.connection import BUSY_CODES, primary_code
 from ops.sqlite.header import MAGIC, SIDECARS, file_state, sidecar
 from ops.tree.metadata import may_write
 from ops.workspace import Workspace
@@ -170,7 +171,7 @@ def merge_sidecars(database: Path) -> None:
         finally:
             connection.close()
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        if primary_code(error) in BUSY_CODES:
             raise BusyError(
                 f"the destination is in use by another process: {display(database)}",
                 hint="stop the application that has it open, then try again",

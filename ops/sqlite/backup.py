@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ops.errors import BusyError, DestinationError
 from ops.names import display
-from ops.sqlite.connection import primary_code, remove_database, sqlite_failure
+from ops.sqlite.connection import BUSY_CODES, primary_code, remove_database, sqlite_failure
 from ops.sqlite.source import OpenDatabase
 
 _STEP_PAGES = 1000
@@ -43,7 +43,7 @@ def back_up(
     def watch(code: int, remaining: int, total: int) -> None:
         # The backup itself retries a lock for ever; this is the one place to stop it.
         nonlocal busy_steps
-        busy_steps = busy_steps + 1 if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} else 0
+        busy_steps = busy_steps + 1 if code in BUSY_CODES else 0
         if busy_steps * _BUSY_SLEEP_SECONDS > busy_seconds:
             raise BusyError(f"the database stayed locked: {display(database.file.path)}")
         advance(total - remaining, total)

@@ -11,7 +11,8 @@ from ops.errors import BusyError, DamagedError, OpsError, SourceError
 from ops.names import display
 from ops.sqlite.header import SIDECARS, sidecar
 
-_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+"""Primary result codes of a lock that somebody else holds."""
 
 
 def connect(path: Path, options: str, timeout_seconds: float) -> sqlite3.Connection:
@@ -80,7 +81,7 @@ def sqlite_failure(path: Path, error: sqlite3.Error) -> OpsError:
     Returns:
         `BusyError` for a lock that was not given up in time, `SourceError` otherwise.
     """
-    if primary_code(error) in _BUSY:
+    if primary_code(error) in BUSY_CODES:
         return BusyError(
             f"the database stayed locked: {display(path)}: {error}",
             hint="try again when the application is less busy, or raise ops.lock_timeout",

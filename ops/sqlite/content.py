@@ -5,14 +5,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ops.sqlite.connection import primary_code, query
+from ops.sqlite.connection import BUSY_CODES, primary_code, query
 
 _MOST_MESSAGES = 100
 _CACHE_KIBIBYTES = 200 * 1024
 _MAP_BYTES = 1 << 30
 
 
-_NO_VERDICT = frozenset({sqlite3.SQLITE_ERROR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_NO_VERDICT = BUSY_CODES | {sqlite3.SQLITE_ERROR}
 """Results that say nothing of the database: something SQLite does not know, and locks."""
 
 
