@@ -60,14 +60,14 @@ class _Captor:
     def __init__(
         self,
         source: Directories,
-        stage: Directories,
+        copy: Directories,
         *,
         size: TreeSize,
         progress: ReportProgress,
     ) -> None:
         self.tree = TreeCopy()
         self.bytes_read = 0
-        self.copier = Copier(source, stage, advance=self._advance_bytes)
+        self.copier = Copier(source, copy, advance=self._advance_bytes)
         self._source = source
         self._size = size
         self._progress = progress
@@ -105,7 +105,7 @@ def _ignore(_entry: Entry) -> None:
 
 def capture(
     source: Instance,
-    stage: Instance,
+    copy: Instance,
     *,
     profile: Profile,
     size: TreeSize,
@@ -124,7 +124,7 @@ def capture(
 
     Args:
         source: The instance; nothing in it is changed. Its paths are real paths.
-        stage: Where to write: the database must not exist, the directory must, and be empty.
+        copy: Where to write: the database must not exist, the directory must, and be empty.
         profile: Which columns name files; without any known, rows and files cannot be matched.
         size: The tree's totals, for progress only.
         scratch: A private directory for a database that must be recovered to be read.
@@ -134,20 +134,20 @@ def capture(
 
     Raises:
         SourceError: The source cannot be read.
-        DestinationError: The stage cannot be written.
+        DestinationError: The copy cannot be written.
         BusyError: The database stayed locked, or changes in a way that cannot be followed.
     """
     try:
         with (
             Directories(source.attachments) as tree,
-            Directories(stage.attachments) as staged,
+            Directories(copy.attachments) as copied,
         ):
-            captor = _Captor(tree, staged, size=size, progress=progress)
+            captor = _Captor(tree, copied, size=size, progress=progress)
             captor.update(delete=True)
             return _capture_rounds(
                 captor,
                 source,
-                stage,
+                copy,
                 profile=profile,
                 scratch=scratch,
                 lock_timeout_seconds=lock_timeout_seconds,
@@ -162,7 +162,7 @@ def capture(
 def _capture_rounds(
     captor: _Captor,
     source: Instance,
-    stage: Instance,
+    copy: Instance,
     *,
     profile: Profile,
     scratch: Path,
@@ -193,7 +193,7 @@ def _capture_rounds(
                     if absent - before or moving_files(named, captor.tree, moving):
                         continue
                     pages = _pages_progress(database, progress)
-                    back_up(database, stage.database, advance=pages)
+                    back_up(database, copy.database, advance=pages)
             except OpsError:
                 if database.still_right():
                     raise
@@ -201,7 +201,7 @@ def _capture_rounds(
                 continue
             pinned_seconds = clock.seconds() - began
             if not database.still_right():
-                stage.database.unlink()
+                copy.database.unlink()
                 failures += 1
                 continue
         finish_copy(captor.copier, captor.tree)
@@ -212,7 +212,7 @@ def _capture_rounds(
             rounds=number,
             recopied=recopied,
             pinned_seconds=pinned_seconds,
-            database_kept=_finish_database(stage.database, database.file),
+            database_kept=_finish_database(copy.database, database.file),
         )
     if failures:
         raise restless(source.database)

@@ -2,31 +2,30 @@
 
 import stat
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops import __version__
 from ops.capture import Capture, capture
 from ops.destination import DestinationSurvey, survey_destination
-from ops.errors import (
-    UnfinishedSwapError,
-    VerificationError,
-)
+from ops.errors import BusyError, SourceError, VerificationError
 from ops.inspection import check_pair
 from ops.interrupts import held_signals
+from ops.journal import Swap
 from ops.manifest import Head
 from ops.model import Clock, Finding, Instance, Progress, ReportProgress, Severity
 from ops.names import display
 from ops.overlap import refuse_overlap
 from ops.profile import Profile
-from ops.publish import publish, sync_workspace
-from ops.record import place_of_record, refuse_other_file, staged_record
+from ops.publish import make_ready, publish
+from ops.record import place_of_record, refuse_other_file, write_record
 from ops.report import CheckCounts, Room, Totals
 from ops.room import measure_rooms, require_room
+from ops.settlement import find_left, refuse_unsettled, require_unused
 from ops.source import Location
 from ops.sqlite.pages import digest_pages
 from ops.survey import SourceSurvey, survey_source
+from ops.swap import is_complete
 from ops.workspace import Workspace, workspace
 
 
@@ -34,7 +33,9 @@ from ops.workspace import Workspace, workspace
 class Request:
     """What the operator asked for: from where, to where, and the optional manifest.
 
-    `home` is a directory that is never replaced.
+    `home` is a directory that is never replaced. `wait_seconds` is how long to wait for a
+    destination that is in use; `hold_seconds` how long the source's writers may be held up when
+    nothing else helps.
     """
 
     source: Location
@@ -43,15 +44,21 @@ class Request:
     manifest: Path | None = None
     home: Path | None = None
     lock_timeout_seconds: float = 30.0
+    wait_seconds: float = 0.0
+    hold_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a clone is going to do, decided before anything is written."""
+    """What a clone is going to do, decided before anything is written.
+
+    `left` are the places at which a killed run left something, which is settled first.
+    """
 
     request: Request
     source: SourceSurvey
     destination: DestinationSurvey
+    left: tuple[Path, ...]
     rooms: tuple[Room, ...]
 
     @property
@@ -83,12 +90,18 @@ def plan_clone(request: Request, *, progress: ReportProgress) -> Plan:
     Raises:
         SourceError: The source cannot be used.
         DestinationError: The destination cannot be used, overlaps the source, or has no room.
-        BusyError: The database stayed locked.
+        BusyError: The database stayed locked, or the destination is in use.
     """
     destination = survey_destination(request.destination, home=request.home)
     manifest = request.manifest and place_of_record(request.manifest)
+    places = [destination.instance.database, destination.instance.attachments]
+    left = find_left(places if manifest is None else [*places, manifest])
+    if not request.wait_seconds:
+        require_unused(places)
+    wanted = request.source.instance
+    refuse_unsettled((wanted.database, wanted.attachments), SourceError)
     source = survey_source(
-        request.source.instance,
+        wanted,
         request.profile,
         lock_timeout_seconds=request.lock_timeout_seconds,
         progress=progress,
@@ -96,13 +109,14 @@ def plan_clone(request: Request, *, progress: ReportProgress) -> Plan:
     refuse_overlap(source.instance, destination.instance, manifest)
     if manifest is not None:
         refuse_other_file(manifest)
-    rooms = tuple(measure_rooms(source, destination.instance))
+    rooms = tuple(measure_rooms(source, destination.instance, left))
     for room in rooms:
         require_room(room)
     return Plan(
         request=replace(request, manifest=manifest),
         source=source,
         destination=destination,
+        left=tuple(left),
         rooms=rooms,
     )
 
@@ -110,7 +124,8 @@ def plan_clone(request: Request, *, progress: ReportProgress) -> Plan:
 def run_clone(plan: Plan, *, clock: Clock, progress: ReportProgress) -> Outcome:
     """Carry a plan out: capture into a private workspace, check it there, publish it.
 
-    Either the destination is replaced as a whole or it stays as it was.
+    Either the destination is replaced as a whole or it stays as it was. On return the new pair
+    is durable.
 
     Raises:
         SourceError: The source cannot be read.
@@ -120,33 +135,31 @@ def run_clone(plan: Plan, *, clock: Clock, progress: ReportProgress) -> Outcome:
     """
     began = clock.seconds()
     destination = plan.destination.instance
-    published = False
+    swaps: list[Swap] = []
     try:
-        with workspace(destination) as space:
+        with workspace(destination, plan.request.manifest) as space:
             captured = _capture(plan, space, clock=clock, progress=progress)
+            _write_record(plan, space, captured)
             progress(Progress(step="write to disk"))
-            sync_workspace(space)
+            space.sync()
             counts, found = check_pair(
-                space.stage,
+                space.copy,
                 profile=plan.request.profile,
                 expected=captured.tree.entries,
                 progress=progress,
             )
             totals = Totals(
-                database_bytes=space.stage.database.stat().st_size,
+                database_bytes=space.copy.database.stat().st_size,
                 files=counts.files,
                 entries=len(captured.tree.entries),
                 attachments_bytes=counts.bytes_read,
             )
             findings = (*plan.source.findings, *_capture_findings(captured), *found)
             _require_sound(findings)
-            with _record(plan, space, captured):
-                progress(Progress(step="publish"))
-                with held_signals():  # a stop must not come between the deed and its record
-                    publish(space, destination)
-                    published = True
+            progress(Progress(step="publish"))
+            _publish(plan, space, swaps, clock=clock, progress=progress)
     except BaseException as error:
-        error.add_note(_state_of_the_destination(error, published=published))
+        error.add_note(_state_of_the_destination(swaps))
         raise
     return Outcome(
         plan=plan,
@@ -158,10 +171,34 @@ def run_clone(plan: Plan, *, clock: Clock, progress: ReportProgress) -> Outcome:
     )
 
 
-def _state_of_the_destination(error: BaseException, *, published: bool) -> str:
-    if isinstance(error, UnfinishedSwapError):
-        return "the destination needs your hands"
-    if published:
+def _publish(
+    plan: Plan, space: Workspace, swaps: list[Swap], *, clock: Clock, progress: ReportProgress
+) -> None:
+    """Put the copy in place once nobody uses what stands there; note each try in `swaps`."""
+    deadline = clock.seconds() + plan.request.wait_seconds
+    while True:
+        make_ready(
+            plan.destination.instance,
+            wait_seconds=deadline - clock.seconds(),
+            clock=clock,
+            progress=progress,
+        )
+        swaps.append(space.swap())
+        try:
+            with held_signals():
+                publish(swaps[-1])
+        except BusyError:  # somebody opened the old pair meanwhile
+            if clock.seconds() >= deadline:
+                raise
+        else:
+            return
+
+
+def _state_of_the_destination(swaps: list[Swap]) -> str:
+    """Tell what stands at the destination after a failure, by looking."""
+    if swaps and swaps[-1].journal.exists():
+        return "the destination is half replaced; the next run on it, or `inv recover`, finishes it"
+    if swaps and is_complete(swaps[-1]):
         return "the new pair is in place and was checked; only what came after that failed"
     return "nothing was published: the destination is as it was"
 
@@ -169,7 +206,7 @@ def _state_of_the_destination(error: BaseException, *, published: bool) -> str:
 def _capture(plan: Plan, space: Workspace, *, clock: Clock, progress: ReportProgress) -> Capture:
     return capture(
         plan.source.instance,
-        space.stage,
+        space.copy,
         profile=plan.request.profile,
         size=plan.source.size,
         scratch=space.scratch,
@@ -227,15 +264,15 @@ def _require_sound(findings: tuple[Finding, ...]) -> None:
     )
 
 
-def _record(plan: Plan, space: Workspace, captured: Capture) -> AbstractContextManager[None]:
-    """Make ready to record the copy, where that was asked for."""
-    if plan.request.manifest is None:
-        return nullcontext()
+def _write_record(plan: Plan, space: Workspace, captured: Capture) -> None:
+    """Write the manifest of the copy beside its place, where one was asked for."""
+    if space.record is None:
+        return
     head = Head(
         captured=captured.instant.isoformat(),
         tool=__version__,
         profile=plan.request.profile.name,
-        database=digest_pages(space.stage.database),
-        mode=stat.S_IMODE(space.stage.database.stat().st_mode),
+        database=digest_pages(space.copy.database),
+        mode=stat.S_IMODE(space.copy.database.stat().st_mode),
     )
-    return staged_record(plan.request.manifest, head, captured.tree.entries.values())
+    write_record(space.record, head, captured.tree.entries.values())

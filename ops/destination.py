@@ -39,8 +39,8 @@ def survey_destination(destination: Instance, *, home: Path | None) -> Destinati
     Raises:
         DestinationError: It cannot be used; the message says which half and why.
     """
-    database = _real_place(destination.database)
-    attachments = _real_place(destination.attachments)
+    database = real_place(destination.database)
+    attachments = real_place(destination.attachments)
     _require_room_for_sidecars(database)
     old_bytes = _old_database(database)
     old_size = _old_attachments(attachments, home)
@@ -53,8 +53,12 @@ def survey_destination(destination: Instance, *, home: Path | None) -> Destinati
     )
 
 
-def _real_place(path: Path) -> Path:
-    """Resolve the parent of a path, not the path itself: that is what gets replaced."""
+def real_place(path: Path) -> Path:
+    """Resolve the parent of a path, not the path itself: that is what gets replaced.
+
+    Raises:
+        DestinationError: The path ends in no name.
+    """
     if path.name in {"", ".", ".."}:
         raise DestinationError(
             f"not a name that can be written: {display(path)}", hint="name a file or a directory"

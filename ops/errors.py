@@ -58,7 +58,7 @@ class DestinationError(OpsError):
 
 
 class UnfinishedSwapError(DestinationError):
-    """The swap failed and could not be undone: what stood there is kept in the workspace."""
+    """A swap is half done and can neither be completed nor undone without help."""
 
 
 class VerificationError(OpsError):

@@ -41,7 +41,7 @@ class DatabaseFacts:
 
 
 def check_pair(
-    stage: Instance,
+    copy: Instance,
     *,
     profile: Profile,
     expected: Mapping[bytes, Entry],
@@ -50,7 +50,7 @@ def check_pair(
     """Check a private copy, which nobody else has open, by reading all of it again.
 
     Args:
-        stage: The copy.
+        copy: The copy.
         profile: What the application's rows mean.
         expected: What was read from the source, by path.
         progress: Called as the work goes on.
@@ -62,11 +62,11 @@ def check_pair(
         DestinationError: The copy cannot be read.
     """
     entries = read_entries(
-        stage.attachments, expected.values(), DestinationError, progress, contents=True
+        copy.attachments, expected.values(), DestinationError, progress, contents=True
     )
     progress(Progress(step="check database"))
     try:
-        connection = connect(stage.database, "mode=ro&immutable=1", 0)
+        connection = connect(copy.database, "mode=ro&immutable=1", 0)
     except sqlite3.Error as error:
         return CheckCounts(), (unreadable(display(str(error))),)
     try:
@@ -79,7 +79,7 @@ def check_pair(
         (
             *database.findings,
             *found,
-            *compare_with(expected, entries, stage.attachments),
+            *compare_with(expected, entries, copy.attachments),
         ),
     )
 

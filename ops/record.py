@@ -1,9 +1,7 @@
-"""The file that a manifest is written to: where it may go, and how it gets there whole."""
+"""The file that a manifest is written to: where it may go, and how it is written."""
 
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 from ops.destination import require_writable
@@ -11,7 +9,6 @@ from ops.errors import DestinationError, os_failure
 from ops.manifest import BEGINNING, Head, encode_manifest
 from ops.model import Entry
 from ops.names import display
-from ops.workspace import PREFIX
 
 
 def refuse_other_file(path: Path) -> None:
@@ -58,37 +55,18 @@ def place_of_record(path: Path) -> Path:
     return parent.resolve() / path.name
 
 
-@contextmanager
-def staged_record(final: Path, head: Head, entries: Iterable[Entry]) -> Iterator[None]:
-    """Write a manifest beside its place first, and put it there once the block succeeds.
+def write_record(path: Path, head: Head, entries: Iterable[Entry]) -> None:
+    """Write a manifest to a new file, for its owner alone; it is not synced here.
 
     Raises:
         DestinationError: It cannot be written.
     """
-    staged = _stage(final, encode_manifest(head, entries))
     try:
-        yield
-    except BaseException:
-        staged.unlink()
-        raise
-    try:
-        staged.rename(final)
+        with open(path, "xb", opener=_private) as file:
+            file.writelines(encode_manifest(head, entries))
     except OSError as error:
-        staged.unlink()
-        raise os_failure(DestinationError, "write the manifest", final, error) from error
+        raise os_failure(DestinationError, "write the manifest", path, error) from error
 
 
-def _stage(final: Path, lines: Iterable[bytes]) -> Path:
-    staged: Path | None = None
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=final.parent)
-        staged = Path(name)
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        if staged is not None:
-            staged.unlink()
-        raise os_failure(DestinationError, "write the manifest", final, error) from error
-    return staged
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)

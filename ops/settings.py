@@ -17,6 +17,7 @@ DEFAULTS: dict[str, str] = {
     "manage": "",
     "instance_root": "",
     "lock_timeout": "30",
+    "in_use_timeout": "600",
 }
 """Every key of the configuration section `ops`, declared so that variables can override it."""
 
@@ -49,6 +50,7 @@ class Settings:
     manage: tuple[str, ...] = ()
     instance_root: str = ""
     lock_timeout_seconds: float = 30.0
+    in_use_timeout_seconds: float = 600.0
     environment: Mapping[str, str]
 
     @property
@@ -98,6 +100,7 @@ def read_settings(
         manage=_arguments(config),
         instance_root=_text(config, "instance_root"),
         lock_timeout_seconds=_seconds(config, "lock_timeout"),
+        in_use_timeout_seconds=_seconds(config, "in_use_timeout"),
         environment=dict(os.environ if environment is None else environment),
     )
 
@@ -127,13 +130,21 @@ def _arguments(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _seconds(config: Mapping[str, Any], key: str) -> float:
-    value = config.get(key, DEFAULTS[key])
+    return parse_seconds(config.get(key, DEFAULTS[key]), f"ops.{key}")
+
+
+def parse_seconds(value: Any, origin: str) -> float:
+    """Read a number of seconds, at most an hour.
+
+    Raises:
+        UsageError: It is none.
+    """
     try:
         seconds = float(value)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"ops.{key} must be a number of seconds, not {value!r}") from error
+        raise UsageError(f"{origin} must be a number of seconds, not {value!r}") from error
     if not 0 <= seconds <= _MOST_SECONDS:
-        raise UsageError(f"ops.{key} must lie between 0 and {_MOST_SECONDS:.0f} seconds")
+        raise UsageError(f"{origin} must lie between 0 and {_MOST_SECONDS:.0f} seconds")
     return seconds
 
 
@@ -157,6 +168,27 @@ def required_file(value: str, flag: str) -> Path:
     if value.endswith("/"):
         raise UsageError(f"{flag} names a directory: {value}", hint=f"name a file: {flag} FILE")
     return required_path(value, flag)
+
+
+def waits(value: str) -> bool:
+    """Read `--dest-in-use`.
+
+    Raises:
+        UsageError: It is neither refuse nor wait.
+    """
+    if value not in {"", "refuse", "wait"}:
+        raise UsageError(f"--dest-in-use must be refuse or wait, not {value}")
+    return value == "wait"
+
+
+def given_places(dest_db: str, dest_attachments: str) -> tuple[Path, ...]:
+    """Return those places of a destination that were named.
+
+    Raises:
+        UsageError: One is no path.
+    """
+    named = ((dest_db, "--dest-db"), (dest_attachments, "--dest-attachments"))
+    return tuple(absolute_path(value, flag) for value, flag in named if value)
 
 
 def absolute_path(value: str, origin: str) -> Path:

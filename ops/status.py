@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops import __version__
-from ops.destination import nearest_directory
-from ops.errors import OpsError
+from ops.destination import nearest_directory, real_place
+from ops.errors import OpsError, SourceError
 from ops.mounts import list_mounts, mount_of
 from ops.profile import Profile, load_profile
 from ops.settings import DEFAULTS, Setting, Settings
+from ops.settlement import Left, look_at, refuse_unsettled
 from ops.source import Location, locate_source
 from ops.survey import SourceSurvey, survey_source
 
@@ -41,7 +42,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What was found; `problem` instead of a location or a survey when there is none."""
+    """What was found; `problem` instead of a location or a survey when there is none.
+
+    `left` is what a run left at each destination.
+    """
 
     settings: tuple[Setting, ...]
     versions: tuple[Setting, ...]
@@ -49,6 +53,7 @@ class Status:
     survey: SourceSurvey | None
     problem: OpsError | None
     places: tuple[Place, ...]
+    left: tuple[tuple[Path, Left], ...]
 
 
 def examine(settings: Settings, destinations: tuple[Path, ...]) -> Status:
@@ -75,6 +80,7 @@ def examine(settings: Settings, destinations: tuple[Path, ...]) -> Status:
         survey=survey,
         problem=problem,
         places=tuple(places.values()),
+        left=tuple((place, look_at(real_place(place))) for place in destinations),
     )
 
 
@@ -86,8 +92,10 @@ def _look_at_source(
     except OpsError as error:
         return None, None, error
     try:
+        instance = location.instance
+        refuse_unsettled((instance.database, instance.attachments), SourceError)
         survey = survey_source(
-            location.instance,
+            instance,
             profile,
             lock_timeout_seconds=settings.lock_timeout_seconds,
             progress=lambda _progress: None,
@@ -127,6 +135,9 @@ def resolved_settings(settings: Settings, profile: Profile) -> tuple[Setting, ..
         _configured(settings, "manage", "manage", shlex.join(settings.manage)),
         _configured(settings, "instance root", "instance_root", settings.instance_root),
         _configured(settings, "lock timeout", "lock_timeout", f"{settings.lock_timeout_seconds:g}"),
+        _configured(
+            settings, "in-use timeout", "in_use_timeout", f"{settings.in_use_timeout_seconds:g}"
+        ),
     ]
     return tuple(rows)
 

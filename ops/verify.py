@@ -22,6 +22,7 @@ from ops.names import display
 from ops.profile import Profile
 from ops.references import normal_path, read_references
 from ops.report import CheckCounts
+from ops.settlement import refuse_unsettled
 from ops.sqlite.content import NamedFile
 from ops.sqlite.source import read_steadily
 from ops.survey import find_attachments, scratch_directory
@@ -62,6 +63,9 @@ def verify(request: VerifyRequest, *, progress: ReportProgress) -> Verification:
         BusyError: A database stayed locked.
     """
     manifest = _read_manifest(request.manifest) if request.manifest else None
+    refuse_unsettled((request.instance.database, request.instance.attachments), DestinationError)
+    if request.source is not None:
+        refuse_unsettled((request.source.database, request.source.attachments), SourceError)
     try:
         attachments = find_attachments(request.instance.attachments)
     except SourceError as error:

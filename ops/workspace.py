@@ -1,95 +1,143 @@
 """Private directories beside a destination, in which the copy is made and checked."""
 
 import errno
-import tempfile
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.errors import DestinationError, OpsError, UnfinishedSwapError, os_failure
+from ops.claims import Claim, claim
+from ops.disk import DISK, Disk
+from ops.errors import DestinationError, OpsError, os_failure
 from ops.interrupts import held_signals
+from ops.journal import PartKind, Swap, part_of, space_beside
 from ops.model import Instance
+from ops.settlement import settle
 from ops.tree.removal import remove_tree
-
-PREFIX = ".ciso-ops-"
-"""How the name of every workspace begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workspace:
-    """Private directories beside the two destinations, on their file systems.
+    """Private directories beside the places of a pair, each on the file system of its place.
 
-    `database` and `attachments` are one directory when both destinations have one parent.
-    `stage` is the copy in the making, `old` where the replaced pair goes.
+    `copy` is the pair in the making, `record` the file for its manifest, where one is wanted.
+    `replaces` are the places at which something stood when the work began: nothing else is
+    replaced.
     """
 
-    database: Path
-    attachments: Path
+    destination: Instance
+    manifest: Path | None
+    claims: tuple[Claim, ...]
+    replaces: frozenset[Path]
 
     @property
-    def stage(self) -> Instance:
+    def copy(self) -> Instance:
         """Where the copy is made."""
-        return Instance(database=self.database / "database", attachments=self.attachments / "tree")
+        database = space_beside(self.destination.database)
+        attachments = space_beside(self.destination.attachments)
+        return Instance(database=database / "new", attachments=attachments / "new")
+
+    @property
+    def record(self) -> Path | None:
+        """Where the manifest is written."""
+        return None if self.manifest is None else space_beside(self.manifest) / "new"
 
     @property
     def scratch(self) -> Path:
         """Where a database that needs recovery is copied to be read."""
-        return self.database / "scratch"
+        return space_beside(self.destination.database) / "scratch"
 
-    @property
-    def old(self) -> Instance:
-        """Where the replaced pair is put until it is deleted."""
-        return Instance(
-            database=self.database / "old-database", attachments=self.attachments / "old-tree"
-        )
+    def swap(self) -> Swap:
+        """Return the parts to be put in place, which are ready.
+
+        Raises:
+            DestinationError: One is not.
+        """
+        places = [
+            (PartKind.DATABASE, self.destination.database),
+            (PartKind.ATTACHMENTS, self.destination.attachments),
+        ]
+        if self.manifest is not None:
+            places.append((PartKind.MANIFEST, self.manifest))
+        parts = [part_of(kind, place, replaces=place in self.replaces) for kind, place in places]
+        return Swap(parts=tuple(parts))
+
+    def sync(self, disk: Disk = DISK) -> None:
+        """Make everything written here durable: one call for each file system.
+
+        Raises:
+            DestinationError: A disk did not take it.
+        """
+        devices = {os.fstat(claim.descriptor).st_dev: claim for claim in self.claims}
+        for one in devices.values():
+            disk.sync_file_system(one.space, one.descriptor)
 
 
 @contextmanager
-def workspace(destination: Instance) -> Iterator[Workspace]:
-    """Make a private workspace beside a destination, and remove it however the block ends.
+def workspace(destination: Instance, manifest: Path | None = None) -> Iterator[Workspace]:
+    """Claim the places of a pair, make ready to prepare new ones, and clear away afterwards.
 
-    Missing parents of the destination are created with mode 0700, and removed again when the
-    block fails. A swap that could not be undone keeps its workspace, which holds the old pair.
+    What a killed run left at one of the places is settled first. Missing parents of the
+    destination are created with mode 0700, and removed again when the block fails. However the
+    block ends, nothing private remains; only a swap that can neither be completed nor undone
+    keeps its spaces, for the next run.
 
     Raises:
-        DestinationError: It cannot be created, or not be removed.
+        BusyError: Another run is writing to one of the places.
+        UnfinishedSwapError: What a killed run left cannot be settled.
+        DestinationError: A space cannot be created, or not be removed.
     """
+    places = [destination.database, destination.attachments]
+    places += [manifest] if manifest is not None else []
     created: list[Path] = []
-    spaces: list[Path] = []
+    with ExitStack() as locks:
+        claims: list[Claim] = []
+        try:
+            for place in places:
+                with held_signals():  # nothing may be made and not be known to be
+                    created += _make_parents(place.parent)
+                    claims.append(locks.enter_context(claim(place)))
+            settle(claims)
+            made = Workspace(
+                destination=destination,
+                manifest=manifest,
+                claims=tuple(claims),
+                replaces=frozenset(filter(os.path.lexists, places)),
+            )
+            for directory in (made.copy.attachments, made.scratch):
+                _make_directory(directory)
+            yield made
+        except BaseException as error:
+            with held_signals():  # a second Ctrl-C must not leave half a copy lying about
+                failures = _remove_all(claims)
+                for failure in failures:
+                    error.add_note(failure.message)
+                if not failures:
+                    _remove_parents(created)
+            raise
+        with held_signals():
+            failures = _remove_all(claims)
+        if failures:
+            raise failures[0]
+
+
+def _remove_all(claims: list[Claim]) -> list[OpsError]:
+    """Remove spaces, each whatever happens to the others, and return what failed.
+
+    An error may have left a journal: then it is settled, or all that it needs stays. The first
+    space goes last, since the others may point to it.
+    """
     try:
-        database = destination.database.parent
-        attachments = destination.attachments.parent
-        for parent in (database, attachments):
-            created += _make_parents(parent)
-        for parent in dict.fromkeys((database, attachments)):
-            # One by one, so that those already made are removed when the next one fails.
-            spaces += [_make_workspace(parent)]
-        made = Workspace(database=spaces[0], attachments=spaces[-1])
-        made.stage.attachments.mkdir(mode=0o700)
-        made.scratch.mkdir(mode=0o700)
-        yield made
-    except UnfinishedSwapError:
-        raise  # the old pair is in there
-    except BaseException as error:
-        for failure in _remove_all(spaces):
-            error.add_note(failure.message)
-        _remove_parents(created)
-        raise
-    failures = _remove_all(spaces)
-    if failures:
-        raise failures[0]
-
-
-def _remove_all(spaces: list[Path]) -> list[OpsError]:
-    """Remove workspaces, each whatever happens to the others, and return what failed."""
+        settle(claims)
+    except OpsError as failure:
+        return [failure]
     failures: list[OpsError] = []
-    with held_signals():  # a second Ctrl-C must not leave half a copy lying about
-        for space in spaces:
-            try:
-                remove_tree(space, error=DestinationError)
-            except DestinationError as error:
-                failures.append(error)
+    for one in reversed(claims):
+        try:
+            remove_tree(one.space, error=DestinationError)
+        except DestinationError as failure:
+            failures.append(failure)
     return failures
 
 
@@ -101,10 +149,10 @@ def _make_parents(directory: Path) -> list[Path]:
     created: list[Path] = []
     for path in reversed(missing):
         try:
-            path.mkdir(mode=0o700)
-        except OSError as error:
+            _make_directory(path)
+        except DestinationError:
             _remove_parents(created)
-            raise os_failure(DestinationError, "create the directory", path, error) from error
+            raise
         created.append(path)
     return created
 
@@ -119,8 +167,8 @@ def _remove_parents(created: list[Path]) -> None:
             raise os_failure(DestinationError, "remove", path, error) from error
 
 
-def _make_workspace(parent: Path) -> Path:
+def _make_directory(path: Path) -> None:
     try:
-        return Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        path.mkdir(mode=0o700)
     except OSError as error:
-        raise os_failure(DestinationError, "create a workspace in", parent, error) from error
+        raise os_failure(DestinationError, "create the directory", path, error) from error

@@ -44,7 +44,7 @@ EACH_PARAMETER = pytest.mark.parametrize(
 
 
 def test_the_tasks_are_those_that_are_documented() -> None:
-    assert sorted(TASKS) == ["clone", "demo", "status", "verify"]
+    assert sorted(TASKS) == ["clone", "demo", "recover", "status", "verify"]
 
 
 def test_root_names_are_flat_and_hyphenated() -> None:
@@ -116,10 +116,11 @@ def test_signature_and_flags_agree(name: str) -> None:
 
 
 def test_what_writes_can_be_tried() -> None:
-    assert "dry-run" in {row[1] for row in PARAMETERS if row[0] == "clone"}
+    for task in ("clone", "recover"):
+        assert "dry-run" in {row[1] for row in PARAMETERS if row[0] == task}
 
 
-@pytest.mark.parametrize("task", ["clone", "verify", "status"])
+@pytest.mark.parametrize("task", ["clone", "verify", "recover", "status"])
 def test_what_reports_can_do_it_in_json(task: str) -> None:
     assert "json" in {row[1] for row in PARAMETERS if row[0] == task}
 
@@ -236,10 +237,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops.settings",),
     ("ops.tree.*",),
     ("ops.sqlite.*", "ops.source"),
-    ("ops.workspace", "ops.references", "ops.comparison"),
-    ("ops.gate", "ops.checks", "ops.destination", "ops.overlap", "ops.publish"),
+    ("ops.disk", "ops.holders", "ops.references", "ops.comparison"),
+    ("ops.journal",),
+    ("ops.swap", "ops.claims"),
+    ("ops.settlement",),
+    ("ops.workspace", "ops.publish"),
+    ("ops.gate", "ops.checks", "ops.destination", "ops.overlap"),
     ("ops.survey", "ops.inspection", "ops.capture"),
-    ("ops.room", "ops.counterpart", "ops.record"),
+    ("ops.room", "ops.counterpart", "ops.record", "ops.recover"),
     ("ops.clone",),
     ("ops.verify", "ops.status", "ops.demo_instance"),
     ("ops.demo_writer",),

@@ -748,7 +748,7 @@ def test_destination_in_use(instance: Instance, tmp_path: Path) -> None:
             "ciso-assistant.sqlite3-shm",
             "ciso-assistant.sqlite3-wal",
         }
-    says = f"the destination is in use by another process: {copy.database}"
+    says = f"the destination is in use: {copy.database} is open: python"
     check_failure(ran, 6, says, hint="stop the application that has it open")
     connection = sqlite3.connect(copy.database)
     assert connection.execute("SELECT count(*) FROM iam_user").fetchone() == (2,)

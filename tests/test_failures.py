@@ -21,23 +21,28 @@ import pytest
 from ops.capture import capture
 from ops.clone import Outcome, plan_clone, run_clone
 from ops.demo_instance import build_instance, connect
+from ops.disk import DISK
 from ops.errors import (
     BusyError,
     DestinationError,
     InterruptedRunError,
     OpsError,
     SourceError,
-    UnfinishedSwapError,
     VerificationError,
 )
 from ops.interrupts import held_signals
+from ops.journal import commit, forget
 from ops.model import Clock, Entry, Instance, Kind, Progress, Severity
 from ops.profile import load_profile
-from ops.publish import merge_sidecars, publish, sync_workspace
+from ops.publish import publish
+from ops.recover import recover
+from ops.settlement import Settled
 from ops.sqlite.connection import connect as connect_to_read
 from ops.sqlite.content import check_integrity
 from ops.sqlite.header import file_state, inspect_database
+from ops.sqlite.retire import retire_database
 from ops.sqlite.source import _take_back_stray_wal, read_steadily
+from ops.swap import complete
 from ops.tree.compare import differences
 from ops.tree.copying import Copier
 from ops.tree.directories import Directories
@@ -254,7 +259,7 @@ class TestCheck:
         before = footprint(old.database.parent, ctime=False)
 
         def damage() -> None:
-            (staged,) = old.database.parent.glob(".ciso-ops-*/tree/policy_7.pdf")
+            (staged,) = old.database.parent.glob(".ciso-ops-*/new/policy_7.pdf")
             staged.write_bytes(b"x" * staged.stat().st_size)
 
         with pytest.raises(VerificationError, match=r"changed: policy_7.pdf: content") as caught:
@@ -267,7 +272,7 @@ class TestCheck:
         before = footprint(old.database.parent, ctime=False)
 
         def damage() -> None:
-            (staged,) = old.database.parent.glob(".ciso-ops-*/database")
+            (staged,) = filter(Path.is_file, old.database.parent.glob(".ciso-ops-*/new"))
             staged.write_bytes(b"no database at all")
 
         with pytest.raises(VerificationError, match=r"integrity: database: .*not a database"):
@@ -330,27 +335,31 @@ class TestPublish:
             assert "kernel log" in caught.value.hint, step
             assert same(before, old.database.parent), step
 
-    def test_something_in_the_way_stops_the_swap(self, old: Instance) -> None:
+    def test_something_that_appears_stops_the_swap(self, old: Instance) -> None:
+        """An application that is started too early makes its directory."""
+        shutil.rmtree(old.attachments)
         before = footprint(old.database.parent, ctime=False)
         with workspace(old) as space:
-            space.stage.database.write_bytes(b"new")
-            space.old.attachments.mkdir()
-            with pytest.raises(DestinationError, match=r"cannot move .*File exists"):
-                publish(space, old)
+            space.copy.database.write_bytes(b"new")
+            swap = space.swap()
+            old.attachments.mkdir()
+            with pytest.raises(DestinationError, match=r"something appeared at .*attachments"):
+                publish(swap)
+        old.attachments.rmdir()
         assert same(before, old.database.parent)
 
-    def test_a_swap_that_cannot_be_undone_keeps_the_old_pair(
+    def test_a_swap_that_cannot_be_undone_is_finished_by_the_next_run(
         self, instance: Instance, old: Instance
     ) -> None:
-        """The disk dies for good at the third rename, and undoing takes renames too."""
+        """The disk dies for good at the fourth rename, and undoing takes renames too."""
         strace = shutil.which("strace")
         if strace is None:
-            pytest.skip("takes strace, to make the kernel refuse the third rename")
-        database, attachments = old.database.read_bytes(), read(old.attachments)
+            pytest.skip("takes strace, to make the kernel refuse the fourth rename")
+        attachments = read(old.attachments)
         done = subprocess.run(
             [
                 *(strace, "-f", "-qq", "-o", os.devnull, "-e", "trace=rename"),
-                *("-e", "inject=rename:error=EIO:when=3+"),
+                *("-e", "inject=rename:error=EIO:when=4+"),
                 *(*INV, "clone", "--force"),
                 *("--source-db", instance.database),
                 *("--source-attachments", instance.attachments),
@@ -364,12 +373,16 @@ class TestPublish:
         if "ptrace" in done.stderr.lower():
             pytest.skip("strace may not trace here")
         assert done.returncode == 4, done.stderr
-        assert "could not be put back" in done.stderr
-        assert "note: the destination needs your hands" in done.stderr
-        (kept,) = old.database.parent.glob(".ciso-ops-*")
-        assert (kept / "old-database").read_bytes() == database
-        assert str(kept / "old-database") in done.stderr
+        assert done.stderr.count("error: ") == 1
+        assert "note: the destination is half replaced" in done.stderr
+        assert f"hint: `inv recover --dest-db {old.database}" in done.stderr
         assert read(old.attachments) == attachments
+        with pytest.raises(DestinationError, match="only half of this pair may be in place"):
+            check(old)
+        assert recover([old.database]).done is Settled.COMPLETED
+        assert read(old.attachments) == read(instance.attachments)
+        assert check(old, source=instance).findings == ()
+        assert sorted(os.listdir(old.database.parent)) == ["attachments", old.database.name]
 
     def test_old_databases_that_cannot_be_looked_at(self, old: Instance, tmp_path: Path) -> None:
         sidecar = old.database.with_name(old.database.name + "-wal")
@@ -380,7 +393,7 @@ class TestPublish:
             unprivileged_reach(tmp_path),
             pytest.raises(DestinationError, match="cannot read the old database"),
         ):
-            merge_sidecars(old.database)
+            retire_database(old.database)
 
     def test_old_databases_that_cannot_be_merged(self, old: Instance, tmp_path: Path) -> None:
         for path in (old.database.parent, tmp_path):
@@ -394,7 +407,7 @@ class TestPublish:
             unprivileged_reach(tmp_path),
             pytest.raises(DestinationError, match="cannot merge the WAL of the old database"),
         ):
-            merge_sidecars(old.database)
+            retire_database(old.database)
 
 
 @contextmanager
@@ -428,7 +441,7 @@ class TestWorkspace:
     def test_what_cannot_be_removed_is_told(self, old: Instance) -> None:
         def fill(*, fail: bool) -> Path:
             with workspace(old) as space:
-                stuck = space.stage.attachments / "stuck"
+                stuck = space.copy.attachments / "stuck"
                 stuck.write_text("x")
                 with held_immutable(stuck):
                     pass
@@ -462,7 +475,7 @@ class TestWorkspace:
         def fail() -> None:
             with workspace(destination) as space:
                 subprocess.run(["chattr", "+i", parent.parent], check=True)  # noqa: S607 - found before
-                assert space.database.exists()
+                assert space.scratch.exists()
                 raise VerificationError("no good")
 
         with immutable(parent.parent):
@@ -478,7 +491,7 @@ class TestWorkspace:
             workspace(old) as space,
             pytest.raises(DestinationError, match=r"cannot write to the disk of .*\.ciso-ops-"),
         ):
-            with_refusal(SYNCFS, errno.EIO, lambda: sync_workspace(space))
+            with_refusal(SYNCFS, errno.EIO, space.sync)
 
 
 class TestManifest:
@@ -687,21 +700,30 @@ def test_invoke_s_own_failures_are_not_ours(tmp_path: Path) -> None:
     assert "ModuleNotFoundError" in done.stderr
 
 
-def test_a_word_on_the_destination_for_every_end() -> None:
+def test_a_word_on_the_destination_for_every_end(destination: Instance) -> None:
     from ops.cli.decorator import _as_failure
     from ops.clone import _state_of_the_destination
 
-    words = [
-        _state_of_the_destination(UnfinishedSwapError("x"), published=False),
-        _state_of_the_destination(KeyboardInterrupt(), published=True),
-        _state_of_the_destination(KeyboardInterrupt(), published=False),
+    words = [_state_of_the_destination([])]
+    with workspace(destination) as space:
+        space.copy.database.write_bytes(b"new")
+        swap = space.swap()
+        words.append(_state_of_the_destination([swap]))
+        commit(swap, DISK)
+        words.append(_state_of_the_destination([swap]))
+        complete(swap, DISK)
+        forget(swap, DISK)
+        words.append(_state_of_the_destination([swap]))
+    assert [word.split(" ")[:3] for word in words] == [
+        ["nothing", "was", "published:"],
+        ["nothing", "was", "published:"],
+        ["the", "destination", "is"],
+        ["the", "new", "pair"],
     ]
-    assert [word.split(" ")[0] for word in words] == ["the", "the", "nothing"]
-    assert len(set(words)) == 3
     stopped = KeyboardInterrupt()
-    stopped.add_note(words[2])
+    stopped.add_note(words[0])
     failure = _as_failure(InterruptedRunError(signal.SIGINT), stopped)
-    assert failure.__notes__ == [words[2]]
+    assert failure.__notes__ == [words[0]]
     assert failure.__cause__ is stopped
 
 
@@ -725,7 +747,7 @@ def test_an_old_database_with_a_journal_keeps_its_mode(tmp_path: Path) -> None:
         made.execute("PRAGMA journal_mode = PERSIST").fetchone()
         made.execute("CREATE TABLE t (x)")
     assert path.with_name("db-journal").exists()
-    merge_sidecars(path)
+    retire_database(path)
     with closing(sqlite3.connect(path)) as merged:
         assert merged.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
@@ -757,21 +779,18 @@ def test_old_files_that_cannot_be_read_are_not_replaced(instance: Instance, tmp_
             plan(request_for(instance, new, manifest=place / "manifest"))
 
 
-def test_a_record_that_cannot_take_its_place_is_told(
+def test_a_record_that_cannot_take_its_place_stops_the_swap(
     instance: Instance, destination: Instance, tmp_path: Path
 ) -> None:
+    """The pair and its record go together, so an old record never tells of a new pair."""
     manifest = tmp_path / "records" / "manifest"
     manifest.parent.mkdir()
-
-    def take_the_place() -> None:
-        manifest.mkdir()
-
     planned = plan(request_for(instance, destination, manifest=manifest))
-    with pytest.raises(DestinationError, match=r"cannot write the manifest") as caught:
-        run_clone(planned, clock=CLOCK, progress=at("publish", take_the_place))
-    assert caught.value.__notes__[0].startswith("the new pair is in place")
+    with pytest.raises(DestinationError, match=r"something appeared at .*manifest") as caught:
+        run_clone(planned, clock=CLOCK, progress=at("publish", manifest.mkdir))
+    assert caught.value.__notes__ == ["nothing was published: the destination is as it was"]
     assert [path.name for path in manifest.parent.iterdir()] == ["manifest"]
-    assert read(destination.attachments) == read(instance.attachments)
+    assert not destination.database.parent.exists()
 
 
 def test_a_writer_that_dies_is_told(instance: Instance) -> None:

@@ -7,9 +7,11 @@ import pytest
 
 from ops.demo_instance import build_instance, connect
 from ops.errors import DestinationError, VerificationError
+from ops.journal import PREFIX
 from ops.model import Instance
-from ops.publish import merge_sidecars, publish, sync_file_system
-from ops.workspace import PREFIX, workspace
+from ops.publish import publish
+from ops.sqlite.retire import retire_database
+from ops.workspace import workspace
 from tests.filesystem import footprint, read
 from tests.mounting import immutable, tmpfs
 from tests.pipeline import clone
@@ -35,9 +37,9 @@ def test_the_old_pair_comes_back_when_the_second_half_cannot_be_moved(
 def test_an_unmovable_new_half_brings_the_old_pair_back(old: Instance) -> None:
     before = footprint(old.database.parent, ctime=False)
     with workspace(old) as space:
-        space.stage.database.write_bytes(b"new")
-        with immutable(space.stage.attachments), pytest.raises(DestinationError):
-            publish(space, old)
+        space.copy.database.write_bytes(b"new")
+        with immutable(space.copy.attachments), pytest.raises(DestinationError):
+            publish(space.swap())
     after = footprint(old.database.parent, ctime=False)
     directory = os.fsencode(old.database.parent)
     assert {**before, directory: ()} == {**after, directory: ()}
@@ -69,7 +71,7 @@ def test_merging_keeps_the_commits_of_a_wal(old: Instance) -> None:
     for path, content in files.items():  # as a crash leaves them
         path.write_bytes(content)
     assert len(files) == 3
-    merge_sidecars(old.database)
+    retire_database(old.database)
     assert [path.name for path in old.database.parent.glob("*.sqlite3*")] == [old.database.name]
     reopened = connect(old.database)
     assert reopened.execute("SELECT email FROM iam_user").fetchall() == [("in@the.wal",)]
@@ -83,19 +85,21 @@ def test_merging_what_is_no_database_or_not_there_does_nothing(tmp_path: Path) -
     (tmp_path / "other-wal").write_bytes(b"stale")
     (tmp_path / "gone-wal").write_bytes(b"stale")
     before = footprint(tmp_path)
-    merge_sidecars(other)
-    merge_sidecars(tmp_path / "gone")
+    retire_database(other)
+    retire_database(tmp_path / "gone")
     assert footprint(tmp_path) == before
 
 
 def test_the_workspace_is_private_and_goes_away(destination: Instance) -> None:
     with workspace(destination) as space:
-        assert space.database == space.attachments
-        assert space.database.name.startswith(PREFIX)
-        assert space.database.stat().st_mode & 0o777 == 0o700
-        (space.stage.attachments / "locked").mkdir()
-        (space.stage.attachments / "locked" / "file").write_text("x")
-        (space.stage.attachments / "locked").chmod(0)
+        assert len(space.claims) == 2
+        for claim in space.claims:
+            assert claim.space.name.startswith(PREFIX)
+            assert claim.space.parent == claim.place.parent
+            assert claim.space.stat().st_mode & 0o777 == 0o700
+        (space.copy.attachments / "locked").mkdir()
+        (space.copy.attachments / "locked" / "file").write_text("x")
+        (space.copy.attachments / "locked").chmod(0)
     assert list(destination.database.parent.iterdir()) == []
 
 
@@ -116,8 +120,8 @@ def test_two_parents_have_two_workspaces(tmp_path: Path) -> None:
     with tmpfs("1m") as elsewhere:
         pair = Instance(database=tmp_path / "db", attachments=elsewhere / "tree")
         with workspace(pair) as space:
-            assert space.attachments.stat().st_dev == elsewhere.stat().st_dev
-            assert space.database.stat().st_dev == tmp_path.stat().st_dev
+            assert space.copy.attachments.stat().st_dev == elsewhere.stat().st_dev
+            assert space.scratch.stat().st_dev == tmp_path.stat().st_dev
         assert list(elsewhere.iterdir()) == []
 
 
@@ -141,9 +145,3 @@ def test_old_trees_with_something_mounted_inside_are_left_alone(
         with pytest.raises(DestinationError, match="mounted inside the destination"):
             clone(instance, old)
         assert (inside / "precious").read_text() == "x"
-
-
-def test_syncing_a_place_that_is_gone_is_an_error(tmp_path: Path) -> None:
-    sync_file_system(tmp_path)
-    with pytest.raises(FileNotFoundError):
-        sync_file_system(tmp_path / "gone")

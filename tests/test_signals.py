@@ -17,6 +17,7 @@ import pytest
 
 from ops.demo_instance import build_instance
 from ops.errors import InterruptedRunError
+from ops.interrupts import held_signals
 from ops.model import Instance
 from ops.publish import publish
 from ops.workspace import workspace
@@ -218,11 +219,13 @@ def _publish_with_signal(directory: Path, seconds: float) -> tuple[str, str]:
     (copy.attachments / "a").write_text("old")
     try:
         with workspace(copy) as space:
-            space.stage.database.write_text("new")
-            (space.stage.attachments / "a").write_text("new")
+            space.copy.database.write_text("new")
+            (space.copy.attachments / "a").write_text("new")
+            swap = space.swap()
             signal.setitimer(signal.ITIMER_REAL, seconds)
             try:
-                publish(space, copy)
+                with held_signals():
+                    publish(swap)
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
     except Exception:  # noqa: BLE001, S110 - what it raises is not the point, what stands there is

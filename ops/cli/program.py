@@ -16,7 +16,7 @@ from ops.cli.console import print_failure
 from ops.errors import OpsError, UsageError
 from ops.settings import DEFAULTS
 
-namespace = Collection(tasks.clone, tasks.verify, tasks.status, tasks.demo)
+namespace = Collection(tasks.clone, tasks.verify, tasks.recover, tasks.status, tasks.demo)
 namespace.configure({"ops": dict(DEFAULTS)})
 
 

@@ -115,6 +115,9 @@ def plan_lines(plan: Plan) -> list[Text]:
     if plan.request.manifest is not None:
         replaced = "replaced" if plan.request.manifest.exists() else "new"
         rows.append(("  manifest", f"{display(plan.request.manifest)} ({replaced})"))
+    rows += [
+        ("left over", f"{display(place)}: by a killed run, settled first") for place in plan.left
+    ]
     rows += [("room", _room_words(room)) for room in plan.rooms]
     rows.append(("profile", f"{plan.request.profile.name} ({plan.request.profile.title})"))
     return [heading("Clone"), *facts(rows), *finding_lines(source.findings)]

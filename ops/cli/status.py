@@ -5,6 +5,7 @@ from typing import Any
 from rich.text import Text
 
 from ops.cli.format import count_of, format_bytes
+from ops.cli.recover import FOUND
 from ops.cli.render import facts, finding_lines, heading
 from ops.names import display
 from ops.report import SCHEMA_VERSION, finding_document
@@ -21,6 +22,9 @@ def status_lines(status: Status) -> list[Text]:
     if status.places:
         lines.append(heading("File systems"))
         lines += facts((display(place.path), _place_words(place)) for place in status.places)
+    if status.left:
+        lines.append(heading("Destinations"))
+        lines += facts((display(place), FOUND[left]) for place, left in status.left)
     return lines
 
 
@@ -102,6 +106,9 @@ def status_document(status: Status) -> dict[str, Any]:
             for row in status.settings
         ],
         "source": source,
+        "destinations": [
+            {"path": display(place), "left": left.value} for place, left in status.left
+        ],
         "file_systems": [
             {
                 "path": display(place.path),

@@ -11,7 +11,15 @@ from ops.errors import UsageError, VerificationError
 from ops.model import Clock, Instance
 from ops.names import display
 from ops.profile import load_profile
-from ops.settings import absolute_path, read_settings, required_file, required_path
+from ops.settings import (
+    absolute_path,
+    given_places,
+    parse_seconds,
+    read_settings,
+    required_file,
+    required_path,
+    waits,
+)
 
 CLOCK = Clock(now=lambda: datetime.now(UTC), seconds=time.monotonic)
 
@@ -30,6 +38,10 @@ _JSON = {"json": "Print one JSON document instead of text."}
         **_SOURCE,
         "dest_db": "Where the database goes. Required.",
         "dest_attachments": "Where the attachments go. Required.",
+        "dest_in_use": "What to do while a process has the destination open: refuse (the default)"
+        " or wait.",
+        "hold_writers": "If nothing else helps, hold up the source's writers for at most this many"
+        " seconds.",
         "force": "Replace what stands at the destination without asking.",
         "dry_run": "Validate, print the plan and stop; nothing is written.",
         "manifest": "Also write a record of the copy to this file, for `inv verify`.",
@@ -44,6 +56,8 @@ def clone(
     source_attachments: str = "",
     dest_db: str = "",
     dest_attachments: str = "",
+    dest_in_use: str = "",
+    hold_writers: str = "",
     manifest: str = "",
     profile: str = "",
     force: bool = False,
@@ -78,6 +92,8 @@ def clone(
         manifest=absolute_path(manifest, "--manifest") if manifest else None,
         home=settings.home,
         lock_timeout_seconds=settings.lock_timeout_seconds,
+        wait_seconds=settings.in_use_timeout_seconds if waits(dest_in_use) else 0,
+        hold_seconds=parse_seconds(hold_writers, "--hold-writers") if hold_writers else 0,
     )
     with show_progress(messages()) as progress:
         plan = plan_clone(request, progress=progress)
@@ -166,6 +182,44 @@ def verify(
 
 @task(
     help={
+        "dest_db": "Where the database was to go.",
+        "dest_attachments": "Where the attachments were to go. One of the two is enough.",
+        "dry_run": "Tell what would be done and stop.",
+        **_JSON,
+    }
+)
+def recover(
+    context: Context,
+    *,
+    dest_db: str = "",
+    dest_attachments: str = "",
+    dry_run: bool = False,
+    json: bool = False,
+) -> Result:
+    """Finish or remove what a killed run or a power cut left at a destination.
+
+    A pair of which one half was in place is completed; otherwise the old pair stays. The next
+    clone to the same destination does the same by itself.
+    """
+    from ops.cli.recover import recovery_document, recovery_lines
+    from ops.recover import examine_places
+    from ops.recover import recover as recover_places
+
+    places = given_places(dest_db, dest_attachments)
+    if not places:
+        raise UsageError(
+            "--dest-db or --dest-attachments is required", hint="name the destination to recover"
+        )
+    dry_run = dry_run or bool(context.config.run.dry)
+    recovery = examine_places(places) if dry_run else recover_places(places)
+    return Result(
+        document=recovery_document(recovery, dry_run=dry_run),
+        lines=recovery_lines(recovery, dry_run=dry_run),
+    )
+
+
+@task(
+    help={
         **_SOURCE,
         "dest_db": "A destination to look at as well.",
         "dest_attachments": "A destination to look at as well.",
@@ -193,12 +247,7 @@ def status(
         source_attachments=source_attachments,
         profile=profile,
     )
-    places = tuple(
-        absolute_path(value, flag)
-        for value, flag in ((dest_db, "--dest-db"), (dest_attachments, "--dest-attachments"))
-        if value
-    )
-    found = examine(settings, places)
+    found = examine(settings, given_places(dest_db, dest_attachments))
     return Result(document=status_document(found), lines=status_lines(found))
 
 

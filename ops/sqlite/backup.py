@@ -71,7 +71,7 @@ def _back_up(
 ) -> None:
     target = sqlite3.connect(copy, isolation_level=None)
     try:
-        # The stage is private and thrown away on failure: no journal, and one sync at the end.
+        # The copy is private and thrown away on failure: no journal, and one sync at the end.
         target.execute("PRAGMA journal_mode = OFF")
         target.execute("PRAGMA synchronous = OFF")
         target.execute("PRAGMA locking_mode = EXCLUSIVE")

@@ -15,7 +15,7 @@ from ops.names import display
 from ops.tree.metadata import entry_from_stat, read_xattrs
 
 MAGIC = b"SQLite format 3\x00"
-_HEADER_BYTES = 100
+HEADER_BYTES = 100
 _WAL_VERSION = 2
 _SMALLEST_PAGE, _LARGEST_PAGE = 512, 65536
 _TEXT_BYTES = frozenset(range(32, 127)) | {9, 10, 13}
@@ -42,7 +42,7 @@ def parse_header(header: bytes) -> Header:
     """
     if not header.startswith(MAGIC):
         raise ValueError("it does not begin with SQLite's signature")
-    if len(header) < _HEADER_BYTES:
+    if len(header) < HEADER_BYTES:
         raise ValueError(f"it ends after {len(header)} bytes, inside the header")
     size = int.from_bytes(header[16:18], "big")
     page_size = _LARGEST_PAGE if size == 1 else size
@@ -169,7 +169,7 @@ def _read_header(path: Path, status: os.stat_result) -> Header:
         raise DamagedError(
             f"not a SQLite database: {display(path)}: {error}", hint=_guess(beginning)
         ) from error
-    if status.st_size <= _HEADER_BYTES:
+    if status.st_size <= HEADER_BYTES:
         raise DamagedError(
             f"the database holds a header and nothing else: {display(path)}",
             hint="it was cut short; use another copy",

@@ -10,7 +10,20 @@ from ops.tree.directories import Directories, join_path, split_path
 
 
 def remove_tree(root: Path, *, error: type[OpsError]) -> None:
-    """Remove a directory with all it holds.
+    """Remove a directory with all it holds, as `empty_tree` does.
+
+    Raises:
+        OpsError: Of the class given, naming what cannot be removed and the cause.
+    """
+    empty_tree(root, error=error)
+    try:
+        root.rmdir()
+    except OSError as failure:
+        raise os_failure(error, "remove", root, failure) from failure
+
+
+def empty_tree(root: Path, *, error: type[OpsError]) -> None:
+    """Remove all that a directory holds, and keep the directory itself.
 
     What is mounted inside is left alone, and is a failure. Directories that forbid their owner
     to look inside or to change them are opened up first.
@@ -34,7 +47,6 @@ def remove_tree(root: Path, *, error: type[OpsError]) -> None:
                 if path:
                     directory, name = split_path(path)
                     os.rmdir(name, dir_fd=tree.open(directory))
-        root.rmdir()
     except OSError as failure:
         raise os_failure(error, "remove", failure.filename or root, failure) from failure
 

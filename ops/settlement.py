@@ -1,0 +1,191 @@
+"""Settle what a killed run or a power cut left at a destination: finish it, or remove it."""
+
+import os
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from enum import StrEnum
+from pathlib import Path
+
+from ops.claims import Claim, claim, claimed_failure, is_claimed
+from ops.disk import DISK, Disk
+from ops.errors import BusyError, DestinationError, OpsError, os_failure
+from ops.holders import describe_holders, find_holders
+from ops.interrupts import held_signals
+from ops.journal import PartKind, Swap, find_swap, forget, space_beside
+from ops.names import display
+from ops.sqlite.retire import retire_database
+from ops.swap import complete, is_untouched, undo
+from ops.tree.removal import empty_tree, remove_tree
+from ops.tree.scan import TreeMeter, scan_tree
+
+_MOST_LOOKS = 100
+_LOOK_SECONDS = 0.05
+
+
+class Left(StrEnum):
+    """What a run left at a place, if anything."""
+
+    NOTHING = "nothing"
+    RUNNING = "running"
+    LITTER = "litter"
+    UNFINISHED = "unfinished"
+
+
+class Settled(StrEnum):
+    """What was done about it.
+
+    A dropped swap is one of which nothing was in place yet; the old parts stay.
+    """
+
+    NOTHING = "nothing"
+    REMOVED = "removed"
+    DROPPED = "dropped"
+    COMPLETED = "completed"
+
+
+def look_at(place: Path) -> Left:
+    """Tell what a run left at a place; nothing is changed.
+
+    Raises:
+        UnfinishedSwapError: It cannot be settled without help.
+        DestinationError: It cannot be looked at.
+    """
+    space = space_beside(place)
+    try:
+        if not os.path.lexists(space):
+            return Left.NOTHING
+        if is_claimed(space):
+            return Left.RUNNING
+    except OSError as error:
+        raise os_failure(DestinationError, "look at the workspace", space, error) from error
+    return Left.LITTER if find_swap(space) is None else Left.UNFINISHED
+
+
+def find_left(places: Iterable[Path]) -> dict[Path, Left]:
+    """List those of some places at which a killed run left something.
+
+    Raises:
+        BusyError: A run is at work on one of them.
+        UnfinishedSwapError: What is there cannot be settled without help.
+    """
+    left = {place: look_at(place) for place in places}
+    for place, what in left.items():
+        if what is Left.RUNNING:
+            raise claimed_failure(place)
+    return {place: what for place, what in left.items() if what is not Left.NOTHING}
+
+
+def left_bytes(place: Path) -> int:
+    """Return the room on disk that left-overs at a place take.
+
+    Raises:
+        DestinationError: They cannot be looked at.
+    """
+    meter = TreeMeter()
+    for entry in scan_tree(space_beside(place), error=DestinationError):
+        meter.add(entry)
+    return meter.size.room
+
+
+def settle(claims: Iterable[Claim], disk: Disk = DISK) -> Settled:
+    """Finish or drop the swaps that claimed spaces know of, then empty the spaces.
+
+    A swap of which nothing is in place yet is dropped: whoever used the old pair since the
+    crash loses nothing. Any other is completed.
+
+    Raises:
+        BusyError: A place is in use, or another run has a part of the swap.
+        UnfinishedSwapError: A swap cannot be settled.
+        DestinationError: Something cannot be moved or removed.
+    """
+    held = frozenset(claim.space for claim in claims)
+    done = Settled.NOTHING
+    for space in held:
+        swap = find_swap(space)
+        if swap is not None:
+            with held_signals():
+                done = _resolve(swap, held, disk)
+    for space in held:
+        if done is Settled.NOTHING and any(space.iterdir()):
+            done = Settled.REMOVED
+        empty_tree(space, error=DestinationError)
+    return done
+
+
+def _resolve(swap: Swap, held: frozenset[Path], disk: Disk) -> Settled:
+    with ExitStack() as locks:
+        others = [
+            locks.enter_context(claim(part.place)) for part in swap.parts if part.space not in held
+        ]
+        if is_untouched(swap):
+            undo(swap, disk)
+            done = Settled.DROPPED
+        else:
+            require_unused(part.place for part in swap.parts)
+            for part in swap.parts:
+                if part.kind is PartKind.DATABASE and os.path.lexists(part.new):
+                    retire_database(part.place)
+            complete(swap, disk)
+            done = Settled.COMPLETED
+        forget(swap, disk)
+        for other in others:
+            remove_tree(other.space, error=DestinationError)
+    return done
+
+
+def require_unused(paths: Iterable[Path]) -> None:
+    """Refuse to replace what another process has open.
+
+    Raises:
+        BusyError: One has; it is named.
+    """
+    for path in paths:
+        holders = find_holders([path])
+        if holders:
+            raise BusyError(
+                f"the destination is in use: {display(path)} is open{describe_holders(holders)}",
+                hint="stop the application that has it open, or add --dest-in-use wait",
+            )
+
+
+def refuse_unsettled(places: Iterable[Path], kind: type[OpsError]) -> None:
+    """Refuse to read a pair that is half replaced.
+
+    Args:
+        places: Where database and attachments stand; links are followed.
+        kind: The class of failure.
+
+    Raises:
+        OpsError: Of the class given: a killed run left it so.
+        BusyError: A run is replacing it, and takes long over it.
+    """
+    for place in places:
+        space = space_beside(Path(os.path.realpath(place)))
+        if not os.path.lexists(space):
+            continue  # nothing is, or the whole place is out of reach, as its reader will tell
+        for _ in range(_MOST_LOOKS):
+            try:
+                swap = find_swap(space)
+                running = swap is not None and is_claimed(space)
+            except OSError as error:
+                raise os_failure(kind, "look at the workspace", space, error) from error
+            if swap is None:
+                break
+            if not running:
+                raise kind(
+                    f"only half of this pair may be in place: a run was killed while it "
+                    f"replaced {display(place)}",
+                    hint=recover_hint(swap),
+                )
+            time.sleep(_LOOK_SECONDS)
+        else:
+            raise BusyError(
+                f"a run is just replacing {display(place)}", hint="try again when it is done"
+            )
+
+
+def recover_hint(swap: Swap) -> str:
+    """Say how an unfinished swap is finished."""
+    database, attachments = (display(part.place) for part in swap.parts[:2])
+    return f"`inv recover --dest-db {database} --dest-attachments {attachments}` finishes it"
