@@ -1,23 +1,25 @@
 """Read a consistent pair out of a live instance: a database and the files that go with it."""
 
-import os
 import sqlite3
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Set as AbstractSet
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ops.errors import BusyError, DestinationError, OpsError, SourceError, os_failure
+from ops.errors import BusyError, OpsError, SourceError, os_failure
 from ops.gate import absent_files, moving_files
-from ops.model import Clock, Entry, Instance, Kind, Progress, ReportProgress
+from ops.model import Clock, Instance, Progress, ReportProgress
 from ops.names import display
+from ops.passes import Passes
 from ops.profile import Profile
 from ops.references import read_references
-from ops.sqlite.backup import back_up
+from ops.sqlite.backup import back_up, finish_backup
 from ops.sqlite.connection import sqlite_failure
 from ops.sqlite.content import NamedFile
-from ops.sqlite.header import DatabaseFile, file_state, sidecar
+from ops.sqlite.header import DatabaseFile
+from ops.sqlite.hold import held_writers
 from ops.sqlite.source import (
     OpenDatabase,
     Way,
@@ -26,11 +28,10 @@ from ops.sqlite.source import (
     quiet_seconds,
     restless,
 )
-from ops.tree.copying import Copier
 from ops.tree.directories import Directories
-from ops.tree.metadata import Kept, apply_metadata
+from ops.tree.metadata import Kept
 from ops.tree.scan import TreeSize
-from ops.tree.update import Pass, TreeCopy, finish_copy, update_copy
+from ops.tree.update import TreeCopy, finish_copy
 
 _MOST_ROUNDS = 8
 _PAUSE_SECONDS = 0.02
@@ -42,7 +43,8 @@ class Capture:
 
     `instant` is the moment whose state the pair shows (UTC). `pinned_seconds` is how long the
     database was held at it. `recopied` counts the entries copied again because they changed
-    meanwhile.
+    meanwhile. `held_seconds` is how long the application's writers were held up, which takes
+    the operator's leave.
     """
 
     instant: datetime
@@ -51,56 +53,57 @@ class Capture:
     rounds: int
     recopied: int
     pinned_seconds: float
+    held_seconds: float
     database_kept: Kept
 
 
-class _Captor:
-    """One capture in progress: the copy so far and what to tell about it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What every round of a capture needs."""
 
-    def __init__(
-        self,
-        source: Directories,
-        copy: Directories,
-        *,
-        size: TreeSize,
-        progress: ReportProgress,
-    ) -> None:
-        self.tree = TreeCopy()
-        self.bytes_read = 0
-        self.copier = Copier(source, copy, advance=self._advance_bytes)
-        self._source = source
-        self._size = size
-        self._progress = progress
-        self._files = 0
-
-    def update(self, *, delete: bool) -> Pass:
-        """Make one pass over the source."""
-        first = not self.tree.entries
-        advance: Callable[[Entry], None] = self._advance_entry if first else _ignore
-        return update_copy(self._source, self.copier, self.tree, delete=delete, advance=advance)
-
-    def _advance_bytes(self, count: int) -> None:
-        self.bytes_read += count
-        self._tell()
-
-    def _advance_entry(self, entry: Entry) -> None:
-        self._files += entry.kind is Kind.FILE
-        self._tell()
-
-    def _tell(self) -> None:
-        self._progress(
-            Progress(
-                step="copy attachments",
-                bytes_done=self.bytes_read,
-                bytes_total=max(self._size.bytes, self.bytes_read),
-                files_done=self._files,
-                files_total=max(self._size.files, self._files),
-            )
-        )
+    source: Instance
+    copy: Instance
+    passes: Passes
+    profile: Profile
+    scratch: Path
+    lock_timeout_seconds: float
+    clock: Clock
+    progress: ReportProgress
 
 
-def _ignore(_entry: Entry) -> None:
-    """Later passes look at every entry again: that is no progress to show."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Pinned:
+    """What one pin of the database gave."""
+
+    instant: datetime
+    way: Way
+    file: DatabaseFile
+    pinned_seconds: float
+    held_seconds: float = 0.0
+
+
+class _Matching:
+    """Whether files and rows belong together, asked once for each pin."""
+
+    def __init__(self, work: _Work) -> None:
+        self.recopied = 0
+        self._work = work
+        self._absent: frozenset[bytes] = frozenset()
+
+    def ask(self, database: OpenDatabase, moving: AbstractSet[bytes]) -> bool:
+        """Tell whether every file that the pinned rows name is in the copy, and is theirs.
+
+        What is absent twice is absent in the source: the check will say so.
+
+        Args:
+            database: The source, pinned.
+            moving: The files that changed in this round.
+        """
+        self.recopied += len(moving)
+        tree = self._work.passes.tree
+        named = _references(database, self._work.profile)
+        before, self._absent = self._absent, absent_files(named, tree)
+        return not (self._absent - before or moving_files(named, tree, moving))
 
 
 def capture(
@@ -111,6 +114,7 @@ def capture(
     size: TreeSize,
     scratch: Path,
     lock_timeout_seconds: float,
+    hold_seconds: float = 0.0,
     clock: Clock,
     progress: ReportProgress,
 ) -> Capture:
@@ -122,6 +126,9 @@ def capture(
     and another round begins. The backup comes from the same pin. Files that came after it stay:
     no row of the copy names them, but a table that the profile does not know might.
 
+    Where files are written over faster than rounds are made, a last pass may hold the writers
+    up: under `BEGIN IMMEDIATE`, for a limited time.
+
     Args:
         source: The instance; nothing in it is changed. Its paths are real paths.
         copy: Where to write: the database must not exist, the directory must, and be empty.
@@ -129,6 +136,7 @@ def capture(
         size: The tree's totals, for progress only.
         scratch: A private directory for a database that must be recovered to be read.
         lock_timeout_seconds: How long to wait for a lock.
+        hold_seconds: For how long at most the writers may be held up; 0 forbids it.
         clock: The time.
         progress: Called as the work goes on.
 
@@ -142,85 +150,132 @@ def capture(
             Directories(source.attachments) as tree,
             Directories(copy.attachments) as copied,
         ):
-            captor = _Captor(tree, copied, size=size, progress=progress)
-            captor.update(delete=True)
-            return _capture_rounds(
-                captor,
-                source,
-                copy,
+            passes = Passes(tree, copied, size=size, progress=progress)
+            passes.update(delete=True)
+            work = _Work(
+                source=source,
+                copy=copy,
+                passes=passes,
                 profile=profile,
                 scratch=scratch,
                 lock_timeout_seconds=lock_timeout_seconds,
                 clock=clock,
                 progress=progress,
             )
+            matching = _Matching(work)
+            rounds, got = _make_rounds(work, matching)
+            if got is None and hold_seconds:
+                got = _capture_held(work, matching, hold_seconds)
+            if got is None:
+                raise _never_together(source, rounds, held=hold_seconds)
+            finish_copy(passes.copier, passes.tree)
+            return Capture(
+                instant=got.instant.astimezone(UTC),
+                way=got.way,
+                tree=passes.tree,
+                rounds=rounds,
+                recopied=matching.recopied,
+                pinned_seconds=got.pinned_seconds,
+                held_seconds=got.held_seconds,
+                database_kept=finish_backup(copy.database, got.file),
+            )
     except OSError as error:
         path = error.filename or source.attachments
         raise os_failure(SourceError, "read", path, error) from error
 
 
-def _capture_rounds(
-    captor: _Captor,
-    source: Instance,
-    copy: Instance,
-    *,
-    profile: Profile,
-    scratch: Path,
-    lock_timeout_seconds: float,
-    clock: Clock,
-    progress: ReportProgress,
-) -> Capture:
-    recopied = failures = 0
-    absent: frozenset[bytes] = frozenset()
+def _make_rounds(work: _Work, matching: _Matching) -> tuple[int, _Pinned | None]:
+    """Make rounds until database and files belong together; None when they never did.
+
+    Raises:
+        BusyError: The database never held still.
+        OpsError: It cannot be read, or not be copied.
+    """
+    failures = 0
     for number in range(1, _MOST_ROUNDS + 1):
         time.sleep((number - 1) * _PAUSE_SECONDS)  # time to settle, for files and their clock
-        moving = set(captor.update(delete=True).copied)
-        with open_source(
-            source.database,
-            scratch=scratch,
-            timeout_seconds=lock_timeout_seconds,
-            rest_seconds=quiet_seconds(failures),
-        ) as database:
-            began = clock.seconds()
+        moving = work.passes.update(delete=True).copied
+        with _opened(work, failures) as database:
+            began = work.clock.seconds()
             try:
                 with pinned(database):
-                    instant = clock.now()
-                    moving |= captor.update(delete=False).copied
-                    recopied += len(moving)
-                    named = _references(database, profile)
-                    before, absent = absent, absent_files(named, captor.tree)
-                    # What is absent twice is absent in the source: the check will say so.
-                    if absent - before or moving_files(named, captor.tree, moving):
+                    instant = work.clock.now()
+                    moving |= work.passes.update(delete=False).copied
+                    if not matching.ask(database, moving):
                         continue
-                    pages = _pages_progress(database, progress)
-                    back_up(database, copy.database, advance=pages)
+                    _back_up(work, database)
             except OpsError:
                 if database.still_right():
                     raise
                 failures += 1
                 continue
-            pinned_seconds = clock.seconds() - began
-            if not database.still_right():
-                copy.database.unlink()
-                failures += 1
-                continue
-        finish_copy(captor.copier, captor.tree)
-        return Capture(
-            instant=instant.astimezone(UTC),
-            way=database.way,
-            tree=captor.tree,
-            rounds=number,
-            recopied=recopied,
-            pinned_seconds=pinned_seconds,
-            database_kept=_finish_database(copy.database, database.file),
-        )
+            seconds = work.clock.seconds() - began
+            if database.still_right():
+                return number, _Pinned(
+                    instant=instant, way=database.way, file=database.file, pinned_seconds=seconds
+                )
+            work.copy.database.unlink()
+            failures += 1
     if failures:
-        raise restless(source.database)
-    raise BusyError(
-        f"database and files never belonged together in {_MOST_ROUNDS} rounds: "
-        f"{display(source.attachments)}",
+        raise restless(work.source.database)
+    return _MOST_ROUNDS, None
+
+
+def _capture_held(work: _Work, matching: _Matching, hold_seconds: float) -> _Pinned | None:
+    """Make the last rounds while no writer can commit, for a limited time; None if in vain.
+
+    The writers go on before the backup, which is of the pinned instant all the same.
+
+    Raises:
+        BusyError: The writers could not be held up, or the database stayed locked.
+        OpsError: It cannot be read, or not be copied.
+    """
+    work.progress(Progress(step="hold the writers"))
+    work.passes.update(delete=True)
+    with _opened(work, 0) as database, ExitStack() as writers:
+        writers.enter_context(
+            held_writers(
+                database,
+                timeout_seconds=work.lock_timeout_seconds,
+                hold_seconds=hold_seconds,
+            )
+        )
+        began = work.clock.seconds()
+        while work.clock.seconds() - began < hold_seconds:
+            with pinned(database):
+                instant = work.clock.now()
+                pinned_at = work.clock.seconds()
+                moving = work.passes.update(delete=False).copied
+                if matching.ask(database, moving):
+                    writers.close()
+                    held = work.clock.seconds() - began
+                    _back_up(work, database)
+                    return _Pinned(
+                        instant=instant,
+                        way=database.way,
+                        file=database.file,
+                        pinned_seconds=work.clock.seconds() - pinned_at,
+                        held_seconds=held,
+                    )
+            time.sleep(_PAUSE_SECONDS)
+    return None
+
+
+def _opened(work: _Work, failures: int) -> AbstractContextManager[OpenDatabase]:
+    return open_source(
+        work.source.database,
+        scratch=work.scratch,
+        timeout_seconds=work.lock_timeout_seconds,
+        rest_seconds=quiet_seconds(failures),
+    )
+
+
+def _never_together(source: Instance, rounds: int, *, held: float) -> BusyError:
+    tried = f"{rounds} rounds" + (f" and {held:g} seconds of holding the writers" if held else "")
+    return BusyError(
+        f"database and files never belonged together in {tried}: {display(source.attachments)}",
         hint="files are written over in place faster than they are copied; try again when the "
-        "application is less busy",
+        "application is less busy" + ("" if held else ", or hold its writers: --hold-writers 5"),
     )
 
 
@@ -231,31 +286,14 @@ def _references(database: OpenDatabase, profile: Profile) -> tuple[NamedFile, ..
         raise sqlite_failure(database.file.path, error) from error
 
 
-def _pages_progress(database: OpenDatabase, progress: ReportProgress) -> Callable[[int, int], None]:
+def _back_up(work: _Work, database: OpenDatabase) -> None:
     page_size = database.file.header.page_size
 
     def advance(done: int, total: int) -> None:
-        progress(
+        work.progress(
             Progress(
                 step="copy database", bytes_done=done * page_size, bytes_total=total * page_size
             )
         )
 
-    return advance
-
-
-def _finish_database(copy: Path, file: DatabaseFile) -> Kept:
-    """Give the database its owner, mode and times: those of the last commit, WAL included."""
-    modified = file.entry.modified_ns
-    for suffix in ("-wal", "-journal"):
-        state = file_state(sidecar(file.path, suffix))
-        if state is not None:
-            modified = max(modified, state[2])
-    try:
-        descriptor = os.open(copy, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            return apply_metadata(descriptor, replace(file.entry, modified_ns=modified))
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise os_failure(DestinationError, "set the metadata of", copy, error) from error
+    back_up(database, work.copy.database, advance=advance)

@@ -50,7 +50,7 @@ def claim(place: Path) -> Iterator[Claim]:
     for _ in range(_MOST_TRIES):
         made = _make(space)
         try:
-            descriptor = _open_and_lock(space)
+            descriptor = take_space(space)
         except OSError as error:
             if made:
                 space.rmdir()
@@ -85,8 +85,8 @@ def _make(space: Path) -> bool:
     return True
 
 
-def _open_and_lock(space: Path) -> int | None:
-    """Return a descriptor that holds the lock of a space; None when another process has it.
+def take_space(space: Path) -> int | None:
+    """Return a descriptor that holds the lock of a private directory; None if another has it.
 
     Raises:
         DestinationError: It is somebody else's, or no directory.

@@ -211,6 +211,7 @@ def _capture(plan: Plan, space: Workspace, *, clock: Clock, progress: ReportProg
         size=plan.source.size,
         scratch=space.scratch,
         lock_timeout_seconds=plan.request.lock_timeout_seconds,
+        hold_seconds=plan.request.hold_seconds,
         clock=clock,
         progress=progress,
     )

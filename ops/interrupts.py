@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -11,14 +11,16 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def held_signals() -> Iterator[None]:
+def held_signals() -> Iterator[Sequence[int]]:
     """Deliver SIGINT, SIGTERM and SIGHUP only once the block has ended.
+
+    Yields the signals that have arrived so far, for a block that can stop early.
 
     A mask would not do: the kernel may hand a signal to another thread, and Python runs its
     handler in the main one all the same. Only the main thread can, and needs to, hold them.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield ()
         return
     arrived: list[int] = []
 
@@ -30,7 +32,7 @@ def held_signals() -> Iterator[None]:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:
                 signal.signal(number, note)
-        yield
+        yield arrived
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

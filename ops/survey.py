@@ -1,22 +1,19 @@
 """Look at a source before anything is written anywhere."""
 
 import os
-import shutil
 import stat
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ops.checks import check_links, missing_tables
-from ops.errors import DestinationError, SourceError, os_failure, reach_failure
+from ops.errors import SourceError, reach_failure
 from ops.model import Entry, Finding, Instance, Kind, Progress, ReportProgress, Severity
 from ops.names import display
 from ops.profile import Profile
+from ops.scratch import scratch_directory
 from ops.sqlite.content import check_integrity, list_tables
 from ops.sqlite.header import DatabaseFile
-from ops.sqlite.source import OpenDatabase, Way, read_steadily
+from ops.sqlite.source import OpenDatabase, Way, let_go, read_steadily
 from ops.tree.scan import TreeMeter, TreeSize, scan_tree
 
 _DEVICES = frozenset({Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE})
@@ -44,7 +41,7 @@ def survey_source(
         BusyError: The database stayed locked.
     """
     attachments = find_attachments(instance.attachments)
-    with scratch_directory() as scratch:
+    with scratch_directory(os.path.realpath(instance.database)) as scratch:
         progress(Progress(step="check source database"))
         file, way, tables, findings = read_steadily(
             instance.database,
@@ -75,25 +72,6 @@ def survey_source(
         size=meter.size,
         findings=(*findings, *check_links(links)),
     )
-
-
-@contextmanager
-def scratch_directory() -> Iterator[Path]:
-    """Make a private directory for temporary files, and remove it afterwards.
-
-    Raises:
-        DestinationError: There is no place for one.
-    """
-    try:
-        path = Path(tempfile.mkdtemp(prefix="ciso-ops-"))
-    except OSError as error:
-        raise os_failure(
-            DestinationError, "create a scratch directory in", tempfile.gettempdir(), error
-        ) from error
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path)
 
 
 def find_attachments(path: Path) -> Path:
@@ -151,7 +129,10 @@ def _judge_database(database: OpenDatabase, path: Path, profile: Profile) -> tup
             f"the database has no tables: {display(path)}",
             hint="it was created but never used; name the application's own database",
         )
-    integrity = check_integrity(database.connection)
+    by_table = database.way is Way.ROLLBACK
+    if by_table:
+        let_go(database)  # its writers wait for as long as it is read: the copy is checked whole
+    integrity = check_integrity(database.connection, by_table=by_table)
     if integrity.messages:
         raise SourceError(
             f"the database is corrupt: {display(path)}: {display(integrity.messages[0])}"

@@ -1,5 +1,6 @@
 """Check an instance by itself, and against its source or the record of its copy."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,11 @@ from ops.names import display
 from ops.profile import Profile
 from ops.references import normal_path, read_references
 from ops.report import CheckCounts
+from ops.scratch import scratch_directory
 from ops.settlement import refuse_unsettled
 from ops.sqlite.content import NamedFile
 from ops.sqlite.source import read_steadily
-from ops.survey import find_attachments, scratch_directory
+from ops.survey import find_attachments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ def verify(request: VerifyRequest, *, progress: ReportProgress) -> Verification:
         attachments = find_attachments(request.instance.attachments)
     except SourceError as error:
         raise DestinationError(error.message, hint=error.hint) from error
-    with scratch_directory() as scratch:
+    with scratch_directory(os.path.realpath(request.instance.database)) as scratch:
         database = _examine(request, scratch, progress)
         entries = read_entries(
             attachments, (), DestinationError, progress, contents=not request.quick

@@ -14,7 +14,7 @@ from ops.demo import DemoOutcome, run_demo
 from ops.errors import UsageError, VerificationError, os_failure
 from ops.model import Clock
 from ops.names import display
-from ops.survey import scratch_directory
+from ops.scratch import scratch_directory
 
 _EVIDENCES = 2000
 _RATE = 100
@@ -32,7 +32,7 @@ def show_demo(keep: Path | None, *, clock: Clock) -> Result:
         OpsError: The clone failed.
     """
     if keep is None:
-        with scratch_directory() as directory:
+        with scratch_directory("demo") as directory:
             return _run(directory, clock, kept=False)
     try:
         keep.mkdir(mode=0o700)

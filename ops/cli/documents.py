@@ -32,6 +32,7 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
             "rounds": captured.rounds,
             "recopied": captured.recopied,
             "pinned_seconds": round(captured.pinned_seconds, 6),
+            "held_seconds": round(captured.held_seconds, 6),
         },
         "checks": asdict(outcome.counts),
         "seconds": round(outcome.seconds, 6),

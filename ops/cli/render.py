@@ -157,6 +157,9 @@ def outcome_lines(outcome: Outcome) -> list[Text]:
     if captured.recopied:
         entries = count_of(captured.recopied, "entry", "entries")
         again = f"; {entries} brought up to date"
+    held = ""
+    if captured.held_seconds:
+        held = f"; writers held up for {format_duration(captured.held_seconds)}"
     rows = [
         ("database", f"{display(destination.database)} ({format_bytes(totals.database_bytes)})"),
         (
@@ -168,7 +171,7 @@ def outcome_lines(outcome: Outcome) -> list[Text]:
             (
                 f"as of {captured.instant:%Y-%m-%d %H:%M:%S} UTC in "
                 f"{count_of(captured.rounds, 'round')}{again}; "
-                f"read transaction open for {format_duration(captured.pinned_seconds)}"
+                f"read transaction open for {format_duration(captured.pinned_seconds)}{held}"
             ),
         ),
         ("checked", f"integrity, foreign keys, {count_of(counts.files, 'file')} read again"),

@@ -1,13 +1,17 @@
 """Copy a database at one instant, whoever writes meanwhile."""
 
+import os
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from ops.errors import BusyError, DestinationError
+from ops.errors import BusyError, DestinationError, os_failure
 from ops.names import display
 from ops.sqlite.connection import BUSY_CODES, primary_code, remove_database, sqlite_failure
+from ops.sqlite.header import DatabaseFile, file_state, sidecar
 from ops.sqlite.source import OpenDatabase
+from ops.tree.metadata import Kept, apply_metadata
 
 _STEP_PAGES = 1000
 _BUSY_SLEEP_SECONDS = 0.25
@@ -78,6 +82,27 @@ def _back_up(
         source.backup(target, pages=_STEP_PAGES, progress=watch, sleep=_BUSY_SLEEP_SECONDS)
     finally:
         target.close()
+
+
+def finish_backup(copy: Path, file: DatabaseFile) -> Kept:
+    """Give the database its owner, mode and times: those of the last commit, WAL included.
+
+    Raises:
+        DestinationError: They cannot be set.
+    """
+    modified = file.entry.modified_ns
+    for suffix in ("-wal", "-journal"):
+        state = file_state(sidecar(file.path, suffix))
+        if state is not None:
+            modified = max(modified, state[2])
+    try:
+        descriptor = os.open(copy, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            return apply_metadata(descriptor, replace(file.entry, modified_ns=modified))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise os_failure(DestinationError, "set the metadata of", copy, error) from error
 
 
 def _is_write_failure(error: sqlite3.Error) -> bool:

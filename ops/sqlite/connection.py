@@ -4,15 +4,20 @@ import os
 import sqlite3
 import urllib.parse
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ops.errors import BusyError, DamagedError, OpsError, SourceError
+from ops.interrupts import held_signals
 from ops.names import display
 from ops.sqlite.header import SIDECARS, sidecar
 
 BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 """Primary result codes of a lock that somebody else holds."""
+
+_STEPS_BETWEEN_LOOKS = 10_000
+"""Instructions of SQLite's virtual machine: a few milliseconds."""
 
 
 def connect(path: Path, options: str, timeout_seconds: float) -> sqlite3.Connection:
@@ -54,6 +59,25 @@ def query(
         yield from connection.execute(statement, parameters)
     except UnicodeError as error:
         raise sqlite3.DatabaseError(f"the schema holds what is no text: {error}") from error
+
+
+@contextmanager
+def interruptible(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let a signal end a statement that takes long.
+
+    Python runs its signal handlers between its own instructions only, and what a handler raises
+    inside a callback of SQLite is lost: so the statement is stopped first, and the signal
+    delivered after it.
+    """
+    with held_signals() as arrived:
+        connection.set_progress_handler(lambda: bool(arrived), _STEPS_BETWEEN_LOOKS)
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if not arrived or primary_code(error) != sqlite3.SQLITE_INTERRUPT:
+                raise
+        finally:
+            connection.set_progress_handler(None, 0)
 
 
 def remove_database(path: Path) -> None:

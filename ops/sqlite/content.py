@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ops.sqlite.connection import BUSY_CODES, primary_code, query
+from ops.sqlite.connection import BUSY_CODES, interruptible, primary_code, query
 
 _MOST_MESSAGES = 100
 _CACHE_KIBIBYTES = 200 * 1024
@@ -74,7 +74,11 @@ def _names(rows: Iterable[tuple[Any, ...]]) -> tuple[str, ...]:
 
 
 def check_integrity(
-    connection: sqlite3.Connection, *, quick: bool = False, private: bool = False
+    connection: sqlite3.Connection,
+    *,
+    quick: bool = False,
+    private: bool = False,
+    by_table: bool = False,
 ) -> Integrity:
     """Run `integrity_check`, or `quick_check`, which leaves indexes out.
 
@@ -83,6 +87,8 @@ def check_integrity(
         quick: Leave the indexes out.
         private: Nobody else has the file, so that it may be mapped into memory: if it shrank
             meanwhile, the process would be killed (SIGBUS).
+        by_table: One table at a time, so that writers in rollback journal mode wait for one
+            table only; the list of free pages is then left out.
 
     An unknown function or collation (an application may bring its own) makes SQLite give up
     before it has looked at anything. Then each table is checked by itself, with the quick check
@@ -92,6 +98,8 @@ def check_integrity(
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
     connection.execute(f"PRAGMA mmap_size = {_MAP_BYTES if private else 0}")
     pragma = "quick_check" if quick else "integrity_check"
+    if by_table:
+        return _check_each_table(connection, pragma)
     try:
         return Integrity(messages=_run_check(connection, pragma, None), unchecked=())
     except sqlite3.OperationalError as error:
@@ -107,18 +115,27 @@ def _check_each_table(connection: sqlite3.Connection, pragma: str) -> Integrity:
         try:
             messages += _run_check(connection, pragma, table)
         except sqlite3.OperationalError as error:
+            _require_no_lock(error)
             try:
                 messages += _run_check(connection, "quick_check", table)
                 unchecked.append(f"indexes of {table}: {error}")
-            except sqlite3.OperationalError:
+            except sqlite3.OperationalError as again:
+                _require_no_lock(again)
                 unchecked.append(f"{table}: {error}")
     return Integrity(messages=tuple(messages), unchecked=tuple(unchecked))
 
 
+def _require_no_lock(error: sqlite3.OperationalError) -> None:
+    if primary_code(error) in BUSY_CODES:
+        raise error
+
+
 def _run_check(connection: sqlite3.Connection, pragma: str, table: str | None) -> tuple[str, ...]:
     argument = _MOST_MESSAGES if table is None else quote(table)
+    rows: list[tuple[Any, ...]] = []
     try:
-        rows = list(query(connection, f"PRAGMA {pragma}({argument})"))
+        with interruptible(connection):
+            rows = list(query(connection, f"PRAGMA {pragma}({argument})"))
     except sqlite3.DatabaseError as error:
         if primary_code(error) in _NO_VERDICT:
             raise

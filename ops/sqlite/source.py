@@ -14,6 +14,7 @@ from ops.errors import BusyError, OpsError
 from ops.names import display
 from ops.sqlite.connection import connect, primary_code, sqlite_failure
 from ops.sqlite.header import DatabaseFile, FileState, file_state, inspect_database, sidecar
+from ops.sqlite.locks import locked_files, require_locks
 from ops.sqlite.recovery import copy_still_files
 
 _Read = TypeVar("_Read")
@@ -37,6 +38,10 @@ class Way(StrEnum):
     REST = "at rest"
     ROLLBACK = "in rollback journal mode"
     COPY = "recovered in a private copy"
+
+
+_LOCKED = frozenset({Way.LIVE, Way.ROLLBACK})
+"""Ways in which locks guard the reading; otherwise nobody else has the file, or it is compared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,23 +142,27 @@ def pinned(database: OpenDatabase) -> Iterator[None]:
     "deferred"), so one is made. In WAL mode writers go on undisturbed.
 
     Raises:
-        OpsError: The database is locked or cannot be read.
+        OpsError: The database is locked or cannot be read, or the lock was lost meanwhile.
     """
     try:
         database.connection.execute("BEGIN")
         database.connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     except sqlite3.Error as error:
-        _let_go(database.connection)
+        let_go(database)
         raise sqlite_failure(database.file.path, error) from error
     try:
+        locks = locked_files(database.file.path) if database.way in _LOCKED else frozenset()
         yield
+        if database.connection.in_transaction:
+            require_locks(locks, database.file.path)
     finally:
-        _let_go(database.connection)
+        let_go(database)
 
 
-def _let_go(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
+def let_go(database: OpenDatabase) -> None:
+    """End a pin before its time; what is read then is the database as it is at each statement."""
+    if database.connection.in_transaction:
+        database.connection.execute("ROLLBACK")
 
 
 @contextmanager
