@@ -84,6 +84,17 @@ def coverage(session: nox.Session) -> None:
         session.warn(f"coverage is not judged here: {reason}")
 
 
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Break runs for real, at their system calls; `nox -s faults -- full` at every one of them."""
+    install(session, "tests")
+    full = "full" in session.posargs
+    arguments = [argument for argument in session.posargs if argument != "full"]
+    session.run(
+        *("pytest", "tests/faults", *arguments), env={"OPS_FAULTS": "full" if full else "quick"}
+    )
+
+
 @nox.session(default=False)
 def soak(session: nox.Session) -> None:
     """Run the property tests with many more examples; takes a long time."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ops.claims import claim
 from ops.destination import real_place
+from ops.disk import DISK, Disk
 from ops.errors import DestinationError
 from ops.interrupts import held_signals
 from ops.settlement import Left, Settled, find_left, settle
@@ -35,7 +36,7 @@ def examine_places(places: Iterable[Path]) -> Recovery:
     return Recovery(found=found, done=Settled.NOTHING)
 
 
-def recover(places: Iterable[Path]) -> Recovery:
+def recover(places: Iterable[Path], disk: Disk = DISK) -> Recovery:
     """Settle what a killed run left at some places: an unfinished swap, or its private files.
 
     Raises:
@@ -47,7 +48,7 @@ def recover(places: Iterable[Path]) -> Recovery:
     to_settle = [place for place, left in examined.found if left is not Left.NOTHING]
     with ExitStack() as locks, held_signals():
         claims = [locks.enter_context(claim(place)) for place in to_settle]
-        done = settle(claims)
+        done = settle(claims, disk)
         for one in reversed(claims):
             remove_tree(one.space, error=DestinationError)
     return Recovery(found=examined.found, done=done)

@@ -31,7 +31,8 @@ def complete(swap: Swap, disk: Disk) -> None:
 def _put_in_place(part: Part, disk: Disk) -> None:
     for sidecar_path, aside in part.sidecars:
         disk.rename(sidecar_path, aside)
-        disk.sync(part.place.parent)  # never beside a new database, whatever a crash forgets
+        for directory in (part.place.parent, part.space):
+            disk.sync(directory)  # never beside a new database, whatever a crash forgets
     linked = same_file(part.place, part.old)
     if os.path.lexists(part.place) and not linked:
         expected = part.replaces and _is_of_kind(part)
