@@ -102,6 +102,13 @@ def soak(session: nox.Session) -> None:
     session.run("pytest", *session.posargs, env={"HYPOTHESIS_PROFILE": "soak"})
 
 
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure what durability costs: one syncfs against an fsync for each file."""
+    install(session, "tests")
+    session.run("python", "-m", "tests.bench.durability", *session.posargs)
+
+
 def missing() -> list[str]:
     """Say why some tests skip on this machine, so that coverage cannot be complete."""
     reasons: list[str] = []

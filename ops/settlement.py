@@ -1,6 +1,7 @@
 """Settle what a killed run or a power cut left at a destination: finish it, or remove it."""
 
 import os
+import shlex
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -187,5 +188,5 @@ def refuse_unsettled(places: Iterable[Path], kind: type[OpsError]) -> None:
 
 def recover_hint(swap: Swap) -> str:
     """Say how an unfinished swap is finished."""
-    database, attachments = (display(part.place) for part in swap.parts[:2])
+    database, attachments = (shlex.quote(display(part.place)) for part in swap.parts[:2])
     return f"`inv recover --dest-db {database} --dest-attachments {attachments}` finishes it"

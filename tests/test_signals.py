@@ -5,9 +5,11 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from ops.errors import InterruptedRunError
 from ops.interrupts import held_signals
 from ops.model import Instance
 from ops.publish import publish
+from ops.sqlite.content import check_integrity
 from ops.workspace import workspace
 from tests.command import INV, ROOT, from_flags, to_flags
 from tests.filesystem import footprint, read
@@ -275,3 +278,26 @@ def test_codes_follow_the_signals() -> None:
         assert failure.exit_code == code
         assert failure.message == f"stopped by {number.name}"
     assert os.name == "posix"
+
+
+def test_a_signal_ends_a_long_statement_of_sqlite(tmp_path: Path) -> None:
+    """SQLite does not return to Python until it is done: it has to be asked to."""
+    database = tmp_path / "large"
+    connection = sqlite3.connect(database)
+    connection.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b)")
+    rows = ((os.urandom(400),) for _ in range(100_000))
+    connection.executemany("INSERT INTO t (b) VALUES (?)", rows)
+    connection.execute("CREATE INDEX i ON t (b)")
+    connection.commit()
+    began = time.monotonic()
+    check_integrity(connection)
+    whole = time.monotonic() - began
+    timer = threading.Timer(whole / 10, os.kill, (os.getpid(), signal.SIGINT))
+    began = time.monotonic()
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        check_integrity(connection)
+    assert time.monotonic() - began < whole
+    timer.join()
+    assert check_integrity(connection).messages == ()
+    connection.close()

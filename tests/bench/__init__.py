@@ -1,0 +1,1 @@
+"""Benchmarks, which print ratios and judge nothing; `nox -s bench` runs them."""
