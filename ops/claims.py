@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.errors import BusyError, DestinationError, os_failure
+from ops.errors import BusyError, DestinationError, OpsError, os_failure
 from ops.holders import describe_holders, find_holders
 from ops.journal import space_beside
 from ops.names import display
@@ -52,9 +52,10 @@ def claim(place: Path) -> Iterator[Claim]:
         try:
             descriptor = take_space(space)
         except OSError as error:
+            failure = os_failure(DestinationError, "lock", space, error)
             if made:
-                space.rmdir()
-            raise os_failure(DestinationError, "lock", space, error) from error
+                withdraw(space, failure)
+            raise failure from error
         if descriptor is not None:
             break
         time.sleep(_PAUSE_SECONDS)
@@ -73,6 +74,14 @@ def claimed_failure(place: Path) -> BusyError:
         f"{describe_holders(find_holders([space_beside(place)]))}",
         hint="try again when it is done; its lock ends with its process",
     )
+
+
+def withdraw(directory: Path, failure: OpsError) -> None:
+    """Remove an empty directory that could not be used; a failure to do so is noted."""
+    try:
+        directory.rmdir()
+    except OSError as error:
+        failure.add_note(os_failure(DestinationError, "remove", directory, error).message)
 
 
 def _make(space: Path) -> bool:

@@ -21,7 +21,7 @@ from ops.publish import make_ready, publish
 from ops.record import place_of_record, refuse_other_file, write_record
 from ops.report import CheckCounts, Room, Totals
 from ops.room import measure_rooms, require_room
-from ops.settlement import find_left, refuse_unsettled, require_unused
+from ops.settlement import Settled, find_left, refuse_unsettled, require_unused
 from ops.source import Location
 from ops.sqlite.pages import digest_pages
 from ops.survey import SourceSurvey, survey_source
@@ -136,8 +136,9 @@ def run_clone(plan: Plan, *, clock: Clock, progress: ReportProgress) -> Outcome:
     began = clock.seconds()
     destination = plan.destination.instance
     swaps: list[Swap] = []
+    settled: list[Settled] = []
     try:
-        with workspace(destination, plan.request.manifest) as space:
+        with workspace(destination, plan.request.manifest, tell_settled=settled.append) as space:
             captured = _capture(plan, space, clock=clock, progress=progress)
             _write_record(plan, space, captured)
             progress(Progress(step="write to disk"))
@@ -159,7 +160,7 @@ def run_clone(plan: Plan, *, clock: Clock, progress: ReportProgress) -> Outcome:
             progress(Progress(step="publish"))
             _publish(plan, space, swaps, clock=clock, progress=progress)
     except BaseException as error:
-        error.add_note(_state_of_the_destination(swaps))
+        error.add_note(_state_of_the_destination(swaps, settled))
         raise
     return Outcome(
         plan=plan,
@@ -194,12 +195,14 @@ def _publish(
             return
 
 
-def _state_of_the_destination(swaps: list[Swap]) -> str:
+def _state_of_the_destination(swaps: list[Swap], settled: list[Settled]) -> str:
     """Tell what stands at the destination after a failure, by looking."""
     if swaps and swaps[-1].journal.exists():
         return "the destination is half replaced; the next run on it, or `inv recover`, finishes it"
     if swaps and is_complete(swaps[-1]):
         return "the new pair is in place and was checked; only what came after that failed"
+    if Settled.COMPLETED in settled:
+        return "of this run nothing is in place; the swap of an earlier run was completed first"
     return "nothing was published: the destination is as it was"
 
 

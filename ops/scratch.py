@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ops.claims import take_space
+from ops.claims import take_space, withdraw
 from ops.errors import DestinationError, os_failure
+from ops.interrupts import held_signals
 from ops.tree.removal import remove_tree
 
 _NAME_DIGITS = 16
@@ -32,23 +33,34 @@ def scratch_directory(purpose: str) -> Iterator[Path]:
     prefix = f"ciso-ops-{digest[:_NAME_DIGITS]}-"
     parent = Path(tempfile.gettempdir())
     _remove_abandoned(parent, prefix)
-    path, descriptor = _make(parent, prefix)
+    made: list[tuple[Path, int]] = []
     try:
-        yield path
+        with held_signals():  # nothing may be made and not be known to be
+            made.append(_make(parent, prefix))
+        yield made[0][0]
     finally:
-        remove_tree(path, error=DestinationError)
-        os.close(descriptor)
+        with held_signals():
+            for path, descriptor in made:
+                try:
+                    remove_tree(path, error=DestinationError)
+                finally:
+                    os.close(descriptor)
 
 
 def _make(parent: Path, prefix: str) -> tuple[Path, int]:
     for _ in range(_MOST_TRIES):
         try:
             path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-            descriptor = take_space(path)
         except OSError as error:
             raise os_failure(
                 DestinationError, "create a scratch directory in", parent, error
             ) from error
+        try:
+            descriptor = take_space(path)
+        except OSError as error:
+            failure = os_failure(DestinationError, "lock", path, error)
+            withdraw(path, failure)
+            raise failure from error
         if descriptor is not None:
             return path, descriptor
     raise DestinationError(f"somebody keeps removing our scratch directories in {parent}")

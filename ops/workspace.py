@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from ops.errors import DestinationError, OpsError, os_failure
 from ops.interrupts import held_signals
 from ops.journal import PartKind, Swap, part_of, space_beside
 from ops.model import Instance
-from ops.settlement import settle
+from ops.settlement import Settled, settle
 from ops.tree.removal import remove_tree
 
 
@@ -75,13 +75,23 @@ class Workspace:
 
 
 @contextmanager
-def workspace(destination: Instance, manifest: Path | None = None) -> Iterator[Workspace]:
+def workspace(
+    destination: Instance,
+    manifest: Path | None = None,
+    *,
+    tell_settled: Callable[[Settled], None] = lambda _settled: None,
+) -> Iterator[Workspace]:
     """Claim the places of a pair, make ready to prepare new ones, and clear away afterwards.
 
     What a killed run left at one of the places is settled first. Missing parents of the
     destination are created with mode 0700, and removed again when the block fails. However the
     block ends, nothing private remains; only a swap that can neither be completed nor undone
     keeps its spaces, for the next run.
+
+    Args:
+        destination: Where the pair goes, as real paths.
+        manifest: Where its record goes, if anywhere.
+        tell_settled: Called with what was done about the left-overs of a killed run.
 
     Raises:
         BusyError: Another run is writing to one of the places.
@@ -98,7 +108,7 @@ def workspace(destination: Instance, manifest: Path | None = None) -> Iterator[W
                 with held_signals():  # nothing may be made and not be known to be
                     created += _make_parents(place.parent)
                     claims.append(locks.enter_context(claim(place)))
-            settle(claims)
+            tell_settled(settle(claims))
             made = Workspace(
                 destination=destination,
                 manifest=manifest,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from ops.clone import Outcome, run_clone
 from ops.demo_instance import build_instance
 from ops.errors import BusyError, OpsError, SourceError
-from ops.model import Instance
+from ops.model import Clock, Instance
 from ops.sqlite.hold import held_writers
 from ops.sqlite.source import OpenDatabase, Way, open_source, pinned
 from tests.command import from_flags, run, to_flags
@@ -95,27 +96,60 @@ def test_what_rounds_cannot_follow_is_captured_by_holding(
         said, _ = process.communicate("stop\n", timeout=60)
     assert files_are_theirs(destination)
     assert outcome.capture.rounds in range(1, 9)
-    if mode == "WAL":  # in the other mode the pin itself is a hold, and may do
-        assert outcome.capture.held_seconds > 0
     assert float(said) < 5
 
 
-def test_without_leave_nobody_is_held_up_and_the_way_out_is_named(
-    tmp_path: Path, destination: Instance
+def overwriting(source: Instance, *, times: int) -> Clock:
+    """Make a clock that writes a file over, right at the pin, so many times; then it is right."""
+    hot = source.attachments / "policy_7.pdf"
+    good = hot.read_bytes()
+    pins: list[int] = []
+
+    def now() -> datetime:
+        pins.append(1)
+        hot.write_bytes(good if len(pins) > times else b"half")
+        return datetime.now(UTC)
+
+    return Clock(now=now, seconds=CLOCK.seconds)
+
+
+def clone_overwritten(
+    source: Instance, destination: Instance, *, times: int, hold_seconds: float
+) -> Outcome:
+    """Clone an application's live instance while a file of it is written over at each pin."""
+    request = replace(request_for(source, destination), hold_seconds=hold_seconds)
+    clock = overwriting(source, times=times)
+    with held_open(source.database, "UPDATE iam_user SET is_active = 1"):
+        return run_clone(plan(request), clock=clock, progress=quiet)
+
+
+def test_the_writers_are_held_after_eight_rounds_in_vain(
+    instance: Instance, destination: Instance
 ) -> None:
-    source = build_instance(tmp_path / "busy", evidences=40)
-    with overwriter(source):
-        ran = run("clone", "--force", *from_flags(source), *to_flags(destination))
-    assert ran.code == 6
-    assert "never belonged together in 8 rounds" in ran.error_line
-    assert "--hold-writers 5" in ran.hint_line
+    outcome = clone_overwritten(instance, destination, times=10, hold_seconds=30)
+    assert outcome.capture.rounds == 8
+    assert 0 < outcome.capture.held_seconds < 30
+    assert files_are_theirs(destination)
+
+
+def test_nobody_is_held_before(instance: Instance, destination: Instance) -> None:
+    outcome = clone_overwritten(instance, destination, times=7, hold_seconds=30)
+    assert outcome.capture.rounds == 8
+    assert outcome.capture.held_seconds == 0
+
+
+def test_without_leave_nobody_is_held_up_and_the_way_out_is_named(
+    instance: Instance, destination: Instance
+) -> None:
+    with pytest.raises(BusyError, match="never belonged together in 8 rounds: ") as caught:
+        clone_overwritten(instance, destination, times=100, hold_seconds=0)
+    assert "--hold-writers 5" in caught.value.hint
     assert not destination.database.parent.exists()
 
 
-def test_too_short_a_time_is_told(tmp_path: Path, destination: Instance) -> None:
-    source = build_instance(tmp_path / "busy", evidences=40)
-    with overwriter(source), pytest.raises(BusyError, match=r"and 1e-06 seconds of holding"):
-        clone_held(source, destination, 1e-6)
+def test_too_short_a_time_is_told(instance: Instance, destination: Instance) -> None:
+    with pytest.raises(BusyError, match=r"8 rounds and 0.05 seconds of holding the writers"):
+        clone_overwritten(instance, destination, times=1000, hold_seconds=0.05)
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "1e9"])

@@ -16,6 +16,21 @@ from ops.tree.metadata import Kept, apply_metadata
 _STEP_PAGES = 1000
 _BUSY_SLEEP_SECONDS = 0.25
 
+_READING = frozenset(
+    {
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_IOERR_READ,
+        sqlite3.SQLITE_IOERR_SHORT_READ,
+        sqlite3.SQLITE_IOERR_LOCK,
+        sqlite3.SQLITE_IOERR_RDLOCK,
+        sqlite3.SQLITE_IOERR_SHMLOCK,
+        sqlite3.SQLITE_IOERR_SHMMAP,
+        sqlite3.SQLITE_IOERR_SHMOPEN,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+    }
+)
+_WRITING = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
+
 
 def back_up(
     database: OpenDatabase,
@@ -106,10 +121,8 @@ def finish_backup(copy: Path, file: DatabaseFile) -> Kept:
 
 
 def _is_write_failure(error: sqlite3.Error) -> bool:
+    """Tell whether it was the copy that failed: the source is only locked and read."""
     code = getattr(error, "sqlite_errorcode", 0)
-    writes = {
-        sqlite3.SQLITE_IOERR_WRITE,
-        sqlite3.SQLITE_IOERR_FSYNC,
-        sqlite3.SQLITE_IOERR_TRUNCATE,
-    }
-    return code in writes or code & 0xFF in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN}
+    if code & 0xFF == sqlite3.SQLITE_IOERR:
+        return code not in _READING
+    return code & 0xFF in _WRITING

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from ops.errors import BusyError, OpsError
+from ops.errors import BusyError, DestinationError, OpsError, os_failure
 from ops.names import display
 from ops.sqlite.connection import connect, primary_code, sqlite_failure
 from ops.sqlite.header import DatabaseFile, FileState, file_state, inspect_database, sidecar
@@ -271,8 +271,11 @@ def _is_quiet(
 
 def _now(scratch: Path) -> int:
     """Return the time in nanoseconds by the clock that file times have."""
-    os.utime(scratch)
-    return scratch.stat().st_mtime_ns
+    try:
+        os.utime(scratch)
+        return scratch.stat().st_mtime_ns
+    except OSError as error:
+        raise os_failure(DestinationError, "use the scratch directory", scratch, error) from error
 
 
 def _take_back_stray_wal(path: Path, before: FileState | None, timeout_seconds: float) -> bool:

@@ -45,10 +45,19 @@ def empty_tree(root: Path, *, error: type[OpsError]) -> None:
                 pending.extend(_remove_files(tree, path, device))
             for path in reversed(emptied):
                 if path:
-                    directory, name = split_path(path)
-                    os.rmdir(name, dir_fd=tree.open(directory))
+                    _remove_directory(tree, path)
     except OSError as failure:
         raise os_failure(error, "remove", failure.filename or root, failure) from failure
+
+
+def _remove_directory(tree: Directories, path: bytes) -> None:
+    directory, name = split_path(path)
+    descriptor = tree.open(directory)
+    try:
+        os.rmdir(name, dir_fd=descriptor)
+    except OSError as error:
+        error.filename = tree.full_path(path)
+        raise
 
 
 def _remove_files(tree: Directories, path: bytes, device: int) -> list[bytes]:
