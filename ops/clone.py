@@ -197,10 +197,10 @@ def _publish(
 
 def _state_of_the_destination(swaps: list[Swap], settled: list[Settled]) -> str:
     """Tell what stands at the destination after a failure, by looking."""
-    if swaps and swaps[-1].journal.exists():
-        return "the destination is half replaced; the next run on it, or `inv recover`, finishes it"
     if swaps and is_complete(swaps[-1]):
         return "the new pair is in place and was checked; only what came after that failed"
+    if swaps and swaps[-1].journal.exists():
+        return "the destination is half replaced; the next run on it, or `inv recover`, finishes it"
     if Settled.COMPLETED in settled:
         return "of this run nothing is in place; the swap of an earlier run was completed first"
     return "nothing was published: the destination is as it was"

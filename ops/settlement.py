@@ -16,7 +16,7 @@ from ops.interrupts import held_signals
 from ops.journal import PartKind, Swap, find_swap, forget, space_beside
 from ops.names import display
 from ops.sqlite.retire import retire_database
-from ops.swap import complete, is_untouched, undo
+from ops.swap import complete, is_complete, is_untouched, undo
 from ops.tree.removal import empty_tree, remove_tree
 from ops.tree.scan import TreeMeter, scan_tree
 
@@ -123,16 +123,21 @@ def _resolve(swap: Swap, held: frozenset[Path], disk: Disk) -> Settled:
             undo(swap, disk)
             done = Settled.DROPPED
         else:
-            require_unused(part.place for part in swap.parts)
-            for part in swap.parts:
-                if part.kind is PartKind.DATABASE and os.path.lexists(part.new):
-                    retire_database(part.place)
+            if not is_complete(swap):
+                _make_ready(swap)
             complete(swap, disk)
             done = Settled.COMPLETED
         forget(swap, disk)
         for other in others:
             remove_tree(other.space, error=DestinationError)
     return done
+
+
+def _make_ready(swap: Swap) -> None:
+    require_unused(part.place for part in swap.parts)
+    for part in swap.parts:
+        if part.kind is PartKind.DATABASE and os.path.lexists(part.new):
+            retire_database(part.place)
 
 
 def require_unused(paths: Iterable[Path]) -> None:
@@ -171,11 +176,11 @@ def refuse_unsettled(places: Iterable[Path], kind: type[OpsError]) -> None:
                 running = swap is not None and is_claimed(space)
             except OSError as error:
                 raise os_failure(kind, "look at the workspace", space, error) from error
-            if swap is None:
-                break
+            if swap is None or is_complete(swap) or is_untouched(swap):
+                break  # whole, whether a new pair or an old one
             if not running:
                 raise kind(
-                    f"only half of this pair may be in place: a run was killed while it "
+                    f"only half of this pair is in place: a run was killed while it "
                     f"replaced {display(place)}",
                     hint=recover_hint(swap),
                 )

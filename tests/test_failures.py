@@ -377,7 +377,7 @@ class TestPublish:
         assert "note: the destination is half replaced" in done.stderr
         assert f"hint: `inv recover --dest-db {old.database}" in done.stderr
         assert read(old.attachments) == attachments
-        with pytest.raises(DestinationError, match="only half of this pair may be in place"):
+        with pytest.raises(DestinationError, match="only half of this pair is in place"):
             check(old)
         assert recover([old.database]).done is Settled.COMPLETED
         assert read(old.attachments) == read(instance.attachments)
