@@ -8,6 +8,7 @@ instead of pages (Gray and Reuter, Transaction Processing, 1993, chapter 9).
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +24,7 @@ PREFIX = ".ciso-ops-"
 
 JOURNAL = "journal"
 POINTER = "journal-is-in"
+PLACES = "places"
 _FORMAT = 1
 _NAME_DIGITS = 16
 
@@ -35,6 +37,39 @@ def space_beside(place: Path) -> Path:
     """
     digest = hashlib.sha256(os.fsencode(place.name)).hexdigest()
     return place.with_name(PREFIX + digest[:_NAME_DIGITS])
+
+
+def add_places(space: Path, places: Iterable[Path]) -> None:
+    """Note in a space which places its run works on, beside those that are noted already.
+
+    Whoever clears one of them away after a kill then finds the others.
+
+    Raises:
+        DestinationError: It cannot be written.
+    """
+    known = read_places(space)
+    listed = dict.fromkeys(map(str, (*known, *places)))
+    if len(listed) == len(known):
+        return  # a disk that is full of left-overs must not stop their removal
+    try:
+        (space / PLACES).write_bytes(json.dumps(list(listed)).encode("ascii"))
+    except OSError as error:
+        raise os_failure(DestinationError, "write", space / PLACES, error) from error
+
+
+def read_places(space: Path) -> tuple[Path, ...]:
+    """List the places that the run of a space worked on; none where a crash lost the note.
+
+    Raises:
+        DestinationError: The note cannot be read.
+    """
+    try:
+        listed = json.loads((space / PLACES).read_bytes())
+        return tuple(Path(place) for place in listed)
+    except (FileNotFoundError, ValueError, TypeError):
+        return ()
+    except OSError as error:
+        raise os_failure(DestinationError, "read", space / PLACES, error) from error
 
 
 class PartKind(StrEnum):

@@ -10,10 +10,16 @@ from pathlib import Path
 
 from ops.claims import Claim, claim, claimed_failure, is_claimed
 from ops.disk import DISK, Disk
-from ops.errors import BusyError, DestinationError, OpsError, os_failure
+from ops.errors import (
+    BusyError,
+    DestinationError,
+    OpsError,
+    UnfinishedSwapError,
+    os_failure,
+)
 from ops.holders import describe_holders, find_holders
 from ops.interrupts import held_signals
-from ops.journal import PartKind, Swap, find_swap, forget, space_beside
+from ops.journal import PLACES, PartKind, Swap, find_swap, forget, read_places, space_beside
 from ops.names import display
 from ops.sqlite.retire import retire_database
 from ops.swap import complete, is_complete, is_untouched, undo
@@ -108,10 +114,27 @@ def settle(claims: Iterable[Claim], disk: Disk = DISK) -> Settled:
             with held_signals():
                 done = _resolve(swap, held, disk)
     for space in held:
-        if done is Settled.NOTHING and any(space.iterdir()):
+        for place in read_places(space):
+            if space_beside(place) not in held:
+                _clear_away(place)
+    for space in held:
+        if done is Settled.NOTHING and any(path.name != PLACES for path in space.iterdir()):
             done = Settled.REMOVED
         empty_tree(space, error=DestinationError)
     return done
+
+
+def _clear_away(place: Path) -> None:
+    """Remove what the same killed run left at another place, unless it is somebody else's now."""
+    space = space_beside(place)
+    if not os.path.lexists(space) or space.lstat().st_uid != os.geteuid():
+        return
+    try:
+        with claim(place) as other:
+            if find_swap(other.space) is None:
+                remove_tree(other.space, error=DestinationError)
+    except (BusyError, UnfinishedSwapError):
+        return  # another run has it, or it is another swap's, which the next run there settles
 
 
 def _resolve(swap: Swap, held: frozenset[Path], disk: Disk) -> Settled:

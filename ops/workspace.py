@@ -11,7 +11,7 @@ from ops.claims import Claim, claim
 from ops.disk import DISK, Disk
 from ops.errors import DestinationError, OpsError, os_failure
 from ops.interrupts import held_signals
-from ops.journal import PartKind, Swap, part_of, space_beside
+from ops.journal import PartKind, Swap, add_places, part_of, space_beside
 from ops.model import Instance
 from ops.settlement import Settled, settle
 from ops.tree.removal import remove_tree
@@ -108,7 +108,10 @@ def workspace(
                 with held_signals():  # nothing may be made and not be known to be
                     created += _make_parents(place.parent)
                     claims.append(locks.enter_context(claim(place)))
+                    add_places(claims[-1].space, places)
             tell_settled(settle(claims))
+            for one in claims:
+                add_places(one.space, places)
             made = Workspace(
                 destination=destination,
                 manifest=manifest,

@@ -1,6 +1,7 @@
 """Publish: the pair is swapped as a whole, or what stood there comes back."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,36 @@ def test_old_trees_with_something_mounted_inside_are_left_alone(
         with pytest.raises(DestinationError, match="mounted inside the destination"):
             clone(instance, old)
         assert (inside / "precious").read_text() == "x"
+
+
+def test_a_killed_run_s_manifest_place_is_cleared_by_a_run_without_it(
+    instance: Instance, destination: Instance, tmp_path: Path
+) -> None:
+    """Records are often named by the day: nobody comes back to yesterday's."""
+    records = tmp_path / "records"
+    records.mkdir()
+    child = os.fork()
+    if child == 0:  # pragma: no cover - it is killed
+        with workspace(destination, records / "monday"):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert [path.name[:10] for path in records.iterdir()] == [PREFIX]
+    clone(instance, destination, manifest=records / "tuesday")
+    assert [path.name for path in records.iterdir()] == ["tuesday"]
+    assert sorted(os.listdir(destination.database.parent)) == ["attachments", "db.sqlite3"]
+
+
+def test_a_place_that_another_run_has_is_left_to_it(
+    instance: Instance, destination: Instance, tmp_path: Path
+) -> None:
+    other = Instance(database=tmp_path / "other" / "db", attachments=tmp_path / "other" / "tree")
+    child = os.fork()
+    if child == 0:  # pragma: no cover - it is killed
+        with workspace(destination, tmp_path / "record"):
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    with workspace(other, tmp_path / "record") as space:
+        assert space.record is not None
+        space.record.write_text("mine")
+        clone(instance, destination)
+        assert space.record.read_text() == "mine"
