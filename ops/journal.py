@@ -85,7 +85,8 @@ class Part:
     """One file or directory to be put in place.
 
     `place` is where, its parent a real path. `replaces` tells whether something is known to
-    stand there, `inode` which file or directory it is that is put there.
+    stand there. `inode` tells, as well as a number that may be used again can, whether what
+    stands there later is still what was put there.
     """
 
     kind: PartKind

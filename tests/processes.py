@@ -31,3 +31,25 @@ def held_open(database: Path, *statements: str) -> Iterator[None]:
         yield
     finally:
         process.communicate(timeout=_TIMEOUT_SECONDS)
+
+
+_OPEN = """
+import os, sys
+descriptors = [os.open(path, os.O_RDONLY) for path in sys.argv[1:]]
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def having_open(*paths: Path) -> Iterator[int]:
+    """Have a process with some files or directories open, and nothing else; yields its number."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _OPEN, *paths], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield process.pid
+    finally:
+        process.communicate(timeout=_TIMEOUT_SECONDS)
