@@ -57,6 +57,7 @@ def back_up(
         OpsError: The source cannot be read.
         DestinationError: The copy cannot be written.
     """
+    _create(copy)
     busy_steps = 0
 
     def watch(code: int, remaining: int, total: int) -> None:
@@ -83,6 +84,14 @@ def back_up(
     except BaseException:
         remove_database(copy)
         raise
+
+
+def _create(copy: Path) -> None:
+    """Make the file here: SQLite would not say why it cannot."""
+    try:
+        os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise os_failure(DestinationError, "create", copy, error) from error
 
 
 def _back_up(
