@@ -216,7 +216,7 @@ def _make_rounds(work: _Work, matching: _Matching) -> tuple[int, _Pinned | None]
                 )
             work.copy.database.unlink()
             failures += 1
-    if failures:
+    if failures == _MOST_ROUNDS:
         raise restless(work.source.database)
     return _MOST_ROUNDS, None
 

@@ -71,7 +71,7 @@ def claimed_failure(place: Path) -> BusyError:
     """Return the failure for a place that another run has claimed; the run is named."""
     return BusyError(
         f"another run is writing to this destination: {display(place)}"
-        f"{describe_holders(find_holders([space_beside(place)]))}",
+        f"{describe_holders(find_holders([space_beside(place)], below=False))}",
         hint="try again when it is done; its lock ends with its process",
     )
 
@@ -113,7 +113,7 @@ def take_space(space: Path) -> int | None:
     try:
         if os.fstat(descriptor).st_uid != os.geteuid():
             raise _not_ours(space)
-        taken = _lock(descriptor) and _is_still(space, descriptor)
+        taken = _lock(descriptor, fcntl.LOCK_EX) and _is_still(space, descriptor)
     finally:
         if not taken:
             os.close(descriptor)
@@ -128,9 +128,9 @@ def _not_ours(space: Path) -> DestinationError:
     )
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, how: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -155,6 +155,6 @@ def is_claimed(space: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not _lock(descriptor)
+        return not _lock(descriptor, fcntl.LOCK_SH)  # two who look do not see each other
     finally:
         os.close(descriptor)

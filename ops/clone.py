@@ -99,13 +99,14 @@ def plan_clone(request: Request, *, progress: ReportProgress) -> Plan:
     if not request.wait_seconds:
         require_unused(places)
     wanted = request.source.instance
-    refuse_unsettled((wanted.database, wanted.attachments), SourceError)
+    unknown = refuse_unsettled((wanted.database, wanted.attachments), SourceError)
     source = survey_source(
         wanted,
         request.profile,
         lock_timeout_seconds=request.lock_timeout_seconds,
         progress=progress,
     )
+    source = replace(source, findings=(*unknown, *source.findings))
     refuse_overlap(source.instance, destination.instance, manifest)
     if manifest is not None:
         refuse_other_file(manifest)
@@ -201,7 +202,7 @@ def _state_of_the_destination(swaps: list[Swap], settled: list[Settled]) -> str:
         return "the new pair is in place and was checked; only what came after that failed"
     if swaps and swaps[-1].journal.exists():
         return "the destination is half replaced; the next run on it, or `inv recover`, finishes it"
-    if Settled.COMPLETED in settled:
+    if not swaps and Settled.COMPLETED in settled:
         return "of this run nothing is in place; the swap of an earlier run was completed first"
     return "nothing was published: the destination is as it was"
 

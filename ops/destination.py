@@ -5,7 +5,9 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops.disk import same_file
 from ops.errors import DestinationError, os_failure
+from ops.journal import space_beside
 from ops.model import Instance
 from ops.mounts import list_mounts, mounts_below
 from ops.names import display
@@ -43,6 +45,7 @@ def survey_destination(destination: Instance, *, home: Path | None) -> Destinati
     attachments = real_place(destination.attachments)
     _require_room_for_sidecars(database)
     old_bytes = _old_database(database)
+    _require_plain_sidecars(database)
     old_size = _old_attachments(attachments, home)
     for path in (database, attachments):
         require_writable(nearest_directory(path.parent))
@@ -83,6 +86,22 @@ def _require_room_for_sidecars(database: Path) -> None:
         )
 
 
+def _require_plain_sidecars(database: Path) -> None:
+    """Refuse names of sidecars that something else has: they are replaced with the database.
+
+    Raises:
+        DestinationError: One is no regular file.
+    """
+    for suffix in SIDECARS:
+        path = sidecar(database, suffix)
+        status = _lstat(path)
+        if status is not None and not stat.S_ISREG(status.st_mode):
+            raise DestinationError(
+                f"this name is SQLite's, and something else has it: {display(path)}",
+                hint="move it away, or choose another name for the database",
+            )
+
+
 def _lstat(path: Path) -> os.stat_result | None:
     try:
         return path.lstat()
@@ -106,9 +125,11 @@ def _old_database(path: Path) -> int | None:
         raise DestinationError(
             f"the destination of the database is not a regular file: {display(path)}"
         )
-    if status.st_nlink > 1 and any(sidecar(path, suffix).exists() for suffix in SIDECARS):
+    # One may be that of a run that was killed, which is settled before anything is merged.
+    names = status.st_nlink - same_file(path, space_beside(path) / "old")
+    if names > 1 and any(sidecar(path, suffix).exists() for suffix in SIDECARS):
         raise DestinationError(
-            f"the old database has {status.st_nlink} hard links and a WAL: {display(path)}",
+            f"the old database has {names} hard links and a WAL: {display(path)}",
             hint="merging its WAL would change the other names too; remove them first",
         )
     _refuse_other_file(path, status)

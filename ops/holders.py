@@ -26,12 +26,16 @@ class Holder:
     command: str
 
 
-def find_holders(paths: Iterable[Path]) -> tuple[Holder, ...]:
+def find_holders(paths: Iterable[Path], *, below: bool = True) -> tuple[Holder, ...]:
     """List the other processes that have one of some files open, or anything in a directory.
 
     Files are compared by device and inode, so a process in another mount namespace, such as a
     container's, is seen as well. Processes of other users are seen by root only. Where there is
     no `/proc`, none is found.
+
+    Args:
+        paths: The files and directories.
+        below: Look at all that the directories hold, too.
 
     Raises:
         DestinationError: One of the paths cannot be looked at.
@@ -41,7 +45,7 @@ def find_holders(paths: Iterable[Path]) -> tuple[Holder, ...]:
     found: set[int] = set()
     for path in paths:
         try:
-            for identity in _identities(path, devices):
+            for identity in _identities(path, devices, below=below):
                 found |= opened.get(identity, set())
         except OSError as error:
             raise os_failure(DestinationError, "look at", path, error) from error
@@ -91,7 +95,7 @@ def _descriptors(pid: int) -> Iterator[os.stat_result]:
             continue  # closed meanwhile, or on a file system that does not answer
 
 
-def _identities(path: Path, devices: set[int]) -> Iterator[Identity]:
+def _identities(path: Path, devices: set[int], *, below: bool) -> Iterator[Identity]:
     try:
         status = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -99,7 +103,7 @@ def _identities(path: Path, devices: set[int]) -> Iterator[Identity]:
     if status.st_dev not in devices:
         return
     yield status.st_dev, status.st_ino
-    if stat.S_ISDIR(status.st_mode):
+    if below and stat.S_ISDIR(status.st_mode):
         yield from ((status.st_dev, inode) for inode in _inodes_below(path))
 
 
@@ -109,7 +113,11 @@ def _inodes_below(root: Path) -> Iterator[int]:
         pending = [b""]
         while pending:
             path = pending.pop()
-            with os.scandir(tree.open(path)) as entries:
+            try:
+                directory = tree.open(path)
+            except FileNotFoundError:
+                continue  # removed meanwhile
+            with os.scandir(directory) as entries:
                 for entry in entries:
                     yield entry.inode()
                     if entry.is_dir(follow_symlinks=False):

@@ -30,11 +30,12 @@ def held_signals() -> Iterator[Sequence[int]]:
     before = {number: signal.getsignal(number) for number in STOPPING}
     try:
         for number, handler in before.items():
-            if handler is not signal.SIG_IGN:
+            if handler not in {signal.SIG_IGN, None}:
                 signal.signal(number, note)
         yield arrived
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
-    if arrived:
-        signal.raise_signal(arrived[0])
+            if handler is not None:  # one that was not set from Python cannot be set again
+                signal.signal(number, handler)
+        if arrived:  # also when the block failed: a stop must not be lost over it
+            signal.raise_signal(arrived[0])

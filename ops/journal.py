@@ -27,6 +27,7 @@ POINTER = "journal-is-in"
 PLACES = "places"
 _FORMAT = 1
 _NAME_DIGITS = 16
+_FEWEST_PARTS = 2
 
 
 def space_beside(place: Path) -> Path:
@@ -183,9 +184,13 @@ def decode_swap(content: bytes) -> Swap:
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"a field is missing or wrong: {error}") from error
-    if not parts or not all(part.place.is_absolute() for part in parts):
-        raise ValueError("it names no places")
+    if len(parts) < _FEWEST_PARTS or not all(_is_place(part.place) for part in parts):
+        raise ValueError("it does not name the places of a pair")
     return Swap(parts=parts)
+
+
+def _is_place(path: Path) -> bool:
+    return path.is_absolute() and path.name not in {"", "..", "."} and "\0" not in str(path)
 
 
 def commit(swap: Swap, disk: Disk) -> None:

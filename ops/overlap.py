@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ops.errors import DestinationError
+from ops.journal import PREFIX, space_beside
 from ops.model import Instance
 from ops.names import display
 from ops.sqlite.header import SIDECARS, sidecar
@@ -28,10 +29,26 @@ def refuse_overlap(source: Instance, destination: Instance, manifest: Path | Non
 
 
 def _overlaps(source: Instance, destination: Instance, manifest: Path | None) -> Iterator[str]:
+    places = [destination.database, destination.attachments, *([manifest] if manifest else [])]
+    yield from _meets_spaces(source, places)
     yield from _meets_source(source, destination)
     yield from _meets_itself(destination)
     if manifest is not None:
         yield from _manifest_meets(manifest, source, destination)
+
+
+def _meets_spaces(source: Instance, places: list[Path]) -> Iterator[str]:
+    """Tell of sources that a run would clear away first, and of places in a run's workspace."""
+    for space in map(space_beside, places):
+        for half in (source.database, source.attachments):
+            if half == space or _is_inside(half, space):
+                yield (
+                    f"the source lies in the workspace of the destination, which is cleared: "
+                    f"{display(half)}"
+                )
+    for place in places:
+        if any(name.startswith(PREFIX) for name in place.parts):
+            yield f"this lies in a run's workspace, or has the name of one: {display(place)}"
 
 
 def _meets_source(source: Instance, destination: Instance) -> Iterator[str]:

@@ -3,14 +3,14 @@
 import time
 
 from ops.disk import DISK, Disk
-from ops.errors import BusyError, OpsError, UnfinishedSwapError
+from ops.errors import BusyError, DestinationError, OpsError, UnfinishedSwapError
 from ops.holders import describe_holders, find_holders
 from ops.journal import Swap, commit, forget
 from ops.model import Clock, Instance, Progress, ReportProgress
 from ops.names import display
 from ops.settlement import recover_hint, require_unused
 from ops.sqlite.retire import retire_database
-from ops.swap import complete, undo
+from ops.swap import complete, is_complete, parts_in_place, undo
 
 _LOOK_SECONDS = 0.2
 
@@ -72,12 +72,28 @@ def publish(swap: Swap, disk: Disk = DISK) -> None:
 
 
 def _take_back(swap: Swap, disk: Disk, error: BaseException) -> None:
+    """Bring the old parts back, unless somebody has begun to use the new ones by their names.
+
+    His commits would go: then what is done stays, and what is half done waits for him to stop.
+    """
+    if not swap.journal.exists():
+        return  # nothing was moved
+    cause = error.message if isinstance(error, OpsError) else repr(error)
+    holders = find_holders(parts_in_place(swap))
+    if holders and is_complete(swap):
+        raise DestinationError(
+            f"{cause}; the new pair is in use as well{describe_holders(holders)}",
+            hint="restart all of them: what is written to the old pair is lost",
+        ) from error
+    if holders:
+        raise UnfinishedSwapError(
+            f"{cause}; and what is in place already is in use{describe_holders(holders)}",
+            hint=f"stop it; then {recover_hint(swap)}",
+        ) from error
     try:
-        if swap.journal.exists():  # otherwise nothing was moved
-            undo(swap, disk)
-            forget(swap, disk)
+        undo(swap, disk)
+        forget(swap, disk)
     except OpsError as failure:
-        cause = error.message if isinstance(error, OpsError) else repr(error)
         raise UnfinishedSwapError(
             f"{cause}; and then {failure.message}", hint=recover_hint(swap)
         ) from error

@@ -1,6 +1,7 @@
 """The file that a manifest is written to: where it may go, and how it is written."""
 
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,8 +19,8 @@ def refuse_other_file(path: Path) -> None:
         DestinationError: Something else stands there.
     """
     try:
-        with path.open("rb") as file:
-            beginning = file.read(len(BEGINNING))
+        is_file = stat.S_ISREG(path.lstat().st_mode)  # a device is not ours to replace
+        beginning = _beginning(path) if is_file else b"none"
     except FileNotFoundError:
         return
     except OSError as error:
@@ -29,6 +30,11 @@ def refuse_other_file(path: Path) -> None:
             f"another file stands where the manifest is to go: {display(path)}",
             hint="choose another name, or remove it first",
         )
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(BEGINNING))
 
 
 def place_of_record(path: Path) -> Path:

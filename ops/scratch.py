@@ -31,7 +31,7 @@ def scratch_directory(purpose: str) -> Iterator[Path]:
     """
     digest = hashlib.sha256(os.fsencode(purpose)).hexdigest()
     prefix = f"ciso-ops-{digest[:_NAME_DIGITS]}-"
-    parent = Path(tempfile.gettempdir())
+    parent = _place_for_temporary_files()
     _remove_abandoned(parent, prefix)
     made: list[tuple[Path, int]] = []
     try:
@@ -45,6 +45,15 @@ def scratch_directory(purpose: str) -> Iterator[Path]:
                     remove_tree(path, error=DestinationError)
                 finally:
                     os.close(descriptor)
+
+
+def _place_for_temporary_files() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise DestinationError(
+            f"there is no place for temporary files: {error}", hint="set TMPDIR"
+        ) from error
 
 
 def _make(parent: Path, prefix: str) -> tuple[Path, int]:

@@ -3,7 +3,7 @@
 import os
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,7 @@ from ops.errors import (
 from ops.holders import describe_holders, find_holders
 from ops.interrupts import held_signals
 from ops.journal import PLACES, PartKind, Swap, find_swap, forget, read_places, space_beside
+from ops.model import Finding, Severity
 from ops.names import display
 from ops.sqlite.retire import retire_database
 from ops.swap import complete, is_complete, is_untouched, undo
@@ -95,11 +96,21 @@ def left_bytes(place: Path) -> int:
     return meter.size.room
 
 
-def settle(claims: Iterable[Claim], disk: Disk = DISK) -> Settled:
+def settle(
+    claims: Iterable[Claim],
+    disk: Disk = DISK,
+    *,
+    tell: Callable[[Settled], None] = lambda _settled: None,
+) -> Settled:
     """Finish or drop the swaps that claimed spaces know of, then empty the spaces.
 
     A swap of which nothing is in place yet is dropped: whoever used the old pair since the
     crash loses nothing. Any other is completed.
+
+    Args:
+        claims: The claimed places.
+        disk: Makes the changes.
+        tell: Called with what was done about a swap, as soon as it is.
 
     Raises:
         BusyError: A place is in use, or another run has a part of the swap.
@@ -113,6 +124,7 @@ def settle(claims: Iterable[Claim], disk: Disk = DISK) -> Settled:
         if swap is not None:
             with held_signals():
                 done = _resolve(swap, held, disk)
+                tell(done)
     for space in held:
         for place in read_places(space):
             if space_beside(place) not in held:
@@ -120,8 +132,20 @@ def settle(claims: Iterable[Claim], disk: Disk = DISK) -> Settled:
     for space in held:
         if done is Settled.NOTHING and any(path.name != PLACES for path in space.iterdir()):
             done = Settled.REMOVED
-        empty_tree(space, error=DestinationError)
+    _empty_all(held)
     return done
+
+
+def _empty_all(spaces: Iterable[Path]) -> None:
+    """Empty some spaces, each whatever happens to the others."""
+    failures: list[DestinationError] = []
+    for space in spaces:
+        try:
+            empty_tree(space, error=DestinationError)
+        except DestinationError as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
 
 
 def _clear_away(place: Path) -> None:
@@ -178,40 +202,69 @@ def require_unused(paths: Iterable[Path]) -> None:
             )
 
 
-def refuse_unsettled(places: Iterable[Path], kind: type[OpsError]) -> None:
-    """Refuse to read a pair that is half replaced.
+def refuse_unsettled(places: Iterable[Path], kind: type[OpsError]) -> tuple[Finding, ...]:
+    """Refuse to read a pair that may be half replaced.
 
     Args:
         places: Where database and attachments stand; links are followed.
         kind: The class of failure.
 
+    Returns:
+        What cannot be known: whether a run of another user is at work.
+
     Raises:
         OpsError: Of the class given: a killed run left it so.
         BusyError: A run is replacing it, and takes long over it.
     """
+    unknown: list[Finding] = []
     for place in places:
         space = space_beside(Path(os.path.realpath(place)))
         if not os.path.lexists(space):
             continue  # nothing is, or the whole place is out of reach, as its reader will tell
-        for _ in range(_MOST_LOOKS):
-            try:
-                swap = find_swap(space)
-                running = swap is not None and is_claimed(space)
-            except OSError as error:
-                raise os_failure(kind, "look at the workspace", space, error) from error
-            if swap is None or is_complete(swap) or is_untouched(swap):
-                break  # whole, whether a new pair or an old one
-            if not running:
-                raise kind(
-                    f"only half of this pair is in place: a run was killed while it "
-                    f"replaced {display(place)}",
-                    hint=recover_hint(swap),
-                )
-            time.sleep(_LOOK_SECONDS)
-        else:
-            raise BusyError(
-                f"a run is just replacing {display(place)}", hint="try again when it is done"
+        if not os.access(
+            space, os.R_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids
+        ):
+            unknown.append(_unknown(space))
+            continue
+        _wait_for_whole(place, space, kind)
+    return tuple(unknown)
+
+
+def _unknown(space: Path) -> Finding:
+    return Finding(
+        kind="unchecked",
+        severity=Severity.WARNING,
+        where=display(space),
+        expected="checked whether a run has left this pair half replaced",
+        found="it belongs to another user's run",
+    )
+
+
+def _wait_for_whole(place: Path, space: Path, kind: type[OpsError]) -> None:
+    for _ in range(_MOST_LOOKS):
+        try:
+            swap = find_swap(space)
+            running = swap is not None and is_claimed(space)
+            if swap is not None and not running:
+                swap = find_swap(space)  # it may just have ended
+        except OSError as error:
+            raise os_failure(kind, "look at the workspace", space, error) from error
+        except DestinationError as error:
+            raise kind(error.message, hint=error.hint) from error
+        if swap is None or is_complete(swap) or _is_whole_and_single(swap):
+            return
+        if not running:
+            raise kind(
+                f"a run was killed while it replaced {display(place)}, and left it half done",
+                hint=recover_hint(swap),
             )
+        time.sleep(_LOOK_SECONDS)
+    raise BusyError(f"a run is just replacing {display(place)}", hint="try again when it is done")
+
+
+def _is_whole_and_single(swap: Swap) -> bool:
+    """Tell whether the old pair stands untouched, its database under one name as SQLite needs."""
+    return is_untouched(swap) and not any(os.path.lexists(part.old) for part in swap.parts)
 
 
 def recover_hint(swap: Swap) -> str:

@@ -5,6 +5,8 @@ what is to go where, so each of these functions can be called again after a cras
 """
 
 import os
+import stat
+from pathlib import Path
 
 from ops.disk import Disk, same_file
 from ops.errors import DestinationError, UnfinishedSwapError
@@ -21,7 +23,9 @@ def complete(swap: Swap, disk: Disk) -> None:
         DestinationError: A part cannot be moved, or something else stands in its place.
     """
     for part in swap.parts:
-        if os.path.lexists(part.new):
+        if same_file(part.new, part.place):
+            disk.unlink(part.new)  # it was just being brought back
+        elif os.path.lexists(part.new):
             _put_in_place(part, disk)
         else:
             _require_in_place(part)
@@ -30,6 +34,7 @@ def complete(swap: Swap, disk: Disk) -> None:
 
 def _put_in_place(part: Part, disk: Disk) -> None:
     for sidecar_path, aside in part.sidecars:
+        _require_file(sidecar_path)
         disk.rename(sidecar_path, aside)
         for directory in (part.place.parent, part.space):
             disk.sync(directory)  # never beside a new database, whatever a crash forgets
@@ -37,18 +42,27 @@ def _put_in_place(part: Part, disk: Disk) -> None:
     if os.path.lexists(part.place) and not linked:
         expected = part.replaces and _is_of_kind(part)
         if os.path.lexists(part.old) or not expected:
-            raise DestinationError(
-                f"something appeared at {display(part.place)} while it was being replaced",
-                hint="move it away, then try again",
-            )
+            raise _appeared(part.place)
         linked = _set_aside(part, disk)
     disk.rename(part.new, part.place, over=linked)
 
 
+def _appeared(path: Path) -> DestinationError:
+    return DestinationError(
+        f"something appeared at {display(path)} while it was being replaced",
+        hint="move it away, then try again",
+    )
+
+
+def _require_file(path: Path) -> None:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise _appeared(path)
+
+
 def _is_of_kind(part: Part) -> bool:
     """Tell whether a directory stands where attachments go, or a file where a file goes."""
-    is_directory = part.place.is_dir() and not part.place.is_symlink()
-    return is_directory == (part.kind is PartKind.ATTACHMENTS)
+    mode = part.place.lstat().st_mode
+    return stat.S_ISDIR(mode) if part.kind is PartKind.ATTACHMENTS else stat.S_ISREG(mode)
 
 
 def _set_aside(part: Part, disk: Disk) -> bool:
@@ -65,7 +79,7 @@ def _set_aside(part: Part, disk: Disk) -> bool:
 def _is_in_place(part: Part) -> bool:
     try:
         return part.place.lstat().st_ino == part.inode
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
@@ -84,10 +98,21 @@ def _require_in_place(part: Part) -> None:
 
 def is_untouched(swap: Swap) -> bool:
     """Tell whether nothing has been put in place yet, so that the swap can still be dropped."""
-    return all(
-        os.path.lexists(part.new) and (os.path.lexists(part.place) or not part.replaces)
-        for part in swap.parts
-    )
+    return all(map(_is_untouched, swap.parts))
+
+
+def _is_untouched(part: Part) -> bool:
+    if not os.path.lexists(part.new) or same_file(part.new, part.place):
+        return False
+    if os.path.lexists(part.old):
+        return same_file(part.old, part.place)
+    return os.path.lexists(part.place) or not part.replaces
+
+
+def parts_in_place(swap: Swap) -> list[Path]:
+    """List the places at which the new part is, and the sidecars that somebody gave it since."""
+    done = [part for part in swap.parts if not os.path.lexists(part.new)]
+    return [path for part in done for path in (part.place, *(one for one, _ in part.sidecars))]
 
 
 def undo(swap: Swap, disk: Disk) -> None:
@@ -104,19 +129,39 @@ def undo(swap: Swap, disk: Disk) -> None:
 def _bring_back(part: Part, disk: Disk) -> bool:
     """Bring one part's old content back; tell whether that took anything."""
     has_old = os.path.lexists(part.old)
-    linked = has_old and same_file(part.place, part.old)
+    still_there = has_old and same_file(part.place, part.old)
     is_in_place = not os.path.lexists(part.new)
     if is_in_place:
-        disk.rename(part.place, part.new)
-    if linked:
+        _take_away(part, disk)
+    if still_there:
         disk.unlink(part.old)
     elif has_old:
-        disk.rename(part.old, part.place)
-    aside = [sidecar(part.old, suffix) for suffix in SIDECARS if part.kind is PartKind.DATABASE]
-    aside = [path for path in aside if os.path.lexists(path)]
-    for path in aside:
-        disk.rename(path, part.place.with_name(part.place.name + path.name.removeprefix("old")))
-    return is_in_place or has_old or bool(aside)
+        disk.rename(part.old, part.place, over=same_file(part.new, part.place))
+    elif same_file(part.new, part.place):
+        disk.unlink(part.place)
+    returned = _bring_sidecars_back(part, disk)
+    return is_in_place or has_old or returned
+
+
+def _take_away(part: Part, disk: Disk) -> None:
+    """Let a new part be in its space again, and with it what SQLite has put beside it since.
+
+    A file gets its name there before it loses the other, so that there is never none in its
+    place. A sidecar of the new database must not stay: SQLite would replay it onto the old one.
+    """
+    for path, _ in part.sidecars:
+        suffix = path.name.removeprefix(part.place.name)
+        disk.rename(path, sidecar(part.new, suffix))
+    if part.kind is PartKind.ATTACHMENTS or not disk.link(part.place, part.new):
+        disk.rename(part.place, part.new)
+
+
+def _bring_sidecars_back(part: Part, disk: Disk) -> bool:
+    suffixes = SIDECARS if part.kind is PartKind.DATABASE else ()
+    aside = [one for one in suffixes if os.path.lexists(sidecar(part.old, one))]
+    for suffix in aside:
+        disk.rename(sidecar(part.old, suffix), sidecar(part.place, suffix))
+    return bool(aside)
 
 
 def _sync_names(swap: Swap, disk: Disk) -> None:

@@ -65,9 +65,11 @@ def verify(request: VerifyRequest, *, progress: ReportProgress) -> Verification:
         BusyError: A database stayed locked.
     """
     manifest = _read_manifest(request.manifest) if request.manifest else None
-    refuse_unsettled((request.instance.database, request.instance.attachments), DestinationError)
+    instance = request.instance
+    unknown = refuse_unsettled((instance.database, instance.attachments), DestinationError)
     if request.source is not None:
-        refuse_unsettled((request.source.database, request.source.attachments), SourceError)
+        source = request.source
+        unknown += refuse_unsettled((source.database, source.attachments), SourceError)
     try:
         attachments = find_attachments(request.instance.attachments)
     except SourceError as error:
@@ -82,6 +84,7 @@ def verify(request: VerifyRequest, *, progress: ReportProgress) -> Verification:
             still_there = _still_there(request, scratch, database.named, entries)
             found, references = match_files(still_there, entries)
         findings = (
+            *unknown,
             *database.findings,
             *found,
             *check_links(entries.values()),

@@ -91,7 +91,7 @@ def workspace(
     Args:
         destination: Where the pair goes, as real paths.
         manifest: Where its record goes, if anywhere.
-        tell_settled: Called with what was done about the left-overs of a killed run.
+        tell_settled: Called with what was done about a swap that was found unfinished.
 
     Raises:
         BusyError: Another run is writing to one of the places.
@@ -109,7 +109,7 @@ def workspace(
                     created += _make_parents(place.parent)
                     claims.append(locks.enter_context(claim(place)))
                     add_places(claims[-1].space, places)
-            tell_settled(settle(claims))
+            settle(claims, tell=tell_settled)
             for one in claims:
                 add_places(one.space, places)
             made = Workspace(
@@ -123,26 +123,26 @@ def workspace(
             yield made
         except BaseException as error:
             with held_signals():  # a second Ctrl-C must not leave half a copy lying about
-                failures = _remove_all(claims)
+                failures = _remove_all(claims, tell_settled)
                 for failure in failures:
                     error.add_note(failure.message)
                 if not failures:
                     _remove_parents(created)
             raise
         with held_signals():
-            failures = _remove_all(claims)
+            failures = _remove_all(claims, tell_settled)
         if failures:
             raise failures[0]
 
 
-def _remove_all(claims: list[Claim]) -> list[OpsError]:
+def _remove_all(claims: list[Claim], tell: Callable[[Settled], None]) -> list[OpsError]:
     """Remove spaces, each whatever happens to the others, and return what failed.
 
     An error may have left a journal: then it is settled, or all that it needs stays. The first
     space goes last, since the others may point to it.
     """
     try:
-        settle(claims)
+        settle(claims, tell=tell)
     except OpsError as failure:
         return [failure]
     failures: list[OpsError] = []

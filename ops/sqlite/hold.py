@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from ops.errors import BusyError, OpsError, SourceError
 from ops.names import display
 from ops.sqlite.connection import BUSY_CODES
+from ops.sqlite.locks import is_locked_by_others
 from ops.sqlite.source import OpenDatabase, Way
 
 _HOLDER = """
@@ -62,7 +63,9 @@ def held_writers(
         SourceError: This process may not write it.
     """
     path = database.file.path
-    if database.way not in {Way.LIVE, Way.ROLLBACK}:
+    # A WAL that a crash left looks alive; the holder would be the first to open it, and mend it.
+    crashed = database.way is Way.LIVE and not is_locked_by_others(path)
+    if database.way not in {Way.LIVE, Way.ROLLBACK} or crashed:
         raise BusyError(
             f"there are no writers to hold up: {display(path)} is {database.way}",
             hint="files change that no open database tells of; stop the application",

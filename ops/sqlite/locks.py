@@ -9,6 +9,7 @@ from ops.names import display
 from ops.sqlite.header import file_state, sidecar
 
 _FIELDS = 8
+_LOCKS = Path("/proc/locks")
 
 
 def locked_files(database: Path) -> frozenset[int]:
@@ -16,22 +17,34 @@ def locked_files(database: Path) -> frozenset[int]:
 
     Empty where there is no /proc/locks (proc(5)), or where it does not tell of this process.
     """
+    mine = os.getpid()
+    return frozenset(inode for pid, inode in _locks_on(database) if pid == mine)
+
+
+def is_locked_by_others(database: Path) -> bool:
+    """Tell whether another process holds a POSIX lock on a database or its `-shm`.
+
+    True where there is no /proc/locks, which would tell.
+    """
+    if not _LOCKS.exists():  # pragma: no cover - not Linux
+        return True
+    return any(pid != os.getpid() for pid, _ in _locks_on(database))
+
+
+def _locks_on(database: Path) -> Iterator[tuple[int, int]]:
     files = (database, sidecar(database, "-shm"))
     inodes = {state[0] for state in map(file_state, files) if state}
     try:
-        lines = Path("/proc/locks").read_text().splitlines()
+        lines = _LOCKS.read_text().splitlines()
     except OSError:  # pragma: no cover - not Linux, or closed off
-        return frozenset()
-    return frozenset(_own_locks(lines)) & inodes
-
-
-def _own_locks(lines: list[str]) -> Iterator[int]:
-    mine = str(os.getpid())
+        return
     for line in lines:
         fields = line.split()
         # "1: POSIX ADVISORY READ 812 fe:00:2327 1073741826 1073742335"; "->" marks a waiter.
-        if len(fields) == _FIELDS and fields[1] == "POSIX" and fields[4] == mine:
-            yield int(fields[5].rpartition(":")[2])
+        if len(fields) == _FIELDS and fields[1] == "POSIX":
+            inode = int(fields[5].rpartition(":")[2])
+            if inode in inodes:
+                yield int(fields[4]), inode
 
 
 def require_locks(before: frozenset[int], database: Path) -> None:
