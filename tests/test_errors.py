@@ -16,6 +16,7 @@ import pytest
 
 from ops.demo_instance import build_instance
 from ops.errors import BusyError
+from ops.journal import space_beside
 from ops.model import Instance
 from ops.profile import load_profile
 from ops.sqlite.header import MAGIC
@@ -515,6 +516,13 @@ def _linked_database_with_wal(copy: Instance) -> Path:
     return copy.database
 
 
+def _directory_for_a_sidecar(copy: Instance) -> Path:
+    sidecar = copy.database.with_name(copy.database.name + "-journal")
+    sidecar.mkdir(parents=True)
+    (sidecar / "precious").write_text("x")
+    return sidecar
+
+
 DESTINATIONS: dict[str, tuple[Callable[[Instance], Path], str, str]] = {
     "directory for database": (
         _directory_for_database,
@@ -555,6 +563,11 @@ DESTINATIONS: dict[str, tuple[Callable[[Instance], Path], str, str]] = {
         _linked_database_with_wal,
         "the old database has 2 hard links and a WAL: ",
         "remove them first",
+    ),
+    "directory for a sidecar": (
+        _directory_for_a_sidecar,
+        "this name is SQLite's, and something else has it: ",
+        "move it away, or choose another name for the database",
     ),
     "loop for parent": (_loop_for_parent, "cannot look at ", ""),
 }
@@ -883,6 +896,29 @@ def test_a_source_with_the_name_of_a_sidecar(
     check_failure(ran, 4, says, hint="choose a destination apart from the source")
 
 
+def test_a_source_in_the_workspace_of_the_destination(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would be cleared as the litter of a killed run, the only copy of it with it."""
+    copy = Instance(database=tmp_path / "copy" / "db", attachments=tmp_path / "copy" / "files")
+    source = build_instance(space_beside(copy.attachments) / "old", evidences=1)
+    before = footprint(tmp_path)
+    ran = run_here(capsys, "clone", "--force", *from_flags(source), *to_flags(copy))
+    says = "the source lies in the workspace of the destination, which is cleared: "
+    check_failure(ran, 4, f"{says}{source.database}", hint="choose a destination apart")
+    assert footprint(tmp_path) == before
+
+
+def test_a_destination_with_the_name_of_a_workspace(
+    instance: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Instance(database=space_beside(tmp_path / "x") / "db", attachments=tmp_path / "files")
+    ran = run_here(capsys, "clone", "--force", *from_flags(instance), *to_flags(copy))
+    says = f"this lies in a run's workspace, or has the name of one: {copy.database}"
+    check_failure(ran, 4, says, hint="choose a destination apart")
+    assert not copy.database.parent.exists()
+
+
 def test_overlap_through_a_bind_mount(
     instance: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -902,6 +938,18 @@ def test_overlap_through_a_bind_mount(
 
 
 # The manifest
+
+
+def test_manifest_in_place_of_a_device(
+    instance: Instance, destination: Instance, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    flags = (*from_flags(instance), *to_flags(destination))
+    ran = run_here(capsys, "clone", "--force", *flags, "--manifest", pipe)
+    says = f"another file stands where the manifest is to go: {pipe}"
+    check_failure(ran, 4, says, hint="choose another name, or remove it first")
+    assert pipe.is_fifo()
 
 
 def test_manifest_in_a_missing_directory(
@@ -949,6 +997,16 @@ def test_verification_that_fails(instance: Instance, capsys: pytest.CaptureFixtu
     assert "listed on standard output" in ran.hint_line
     assert "policy_7.pdf" in ran.out
     assert run_here(capsys, "verify", *to_flags(instance)).code == 5
+
+
+@ROOT_ONLY
+def test_another_user_s_workspace_is_a_warning_to_readers(commons: Path) -> None:
+    """What root's run is doing there cannot be known: the pair is read, and the reader told."""
+    instance = build_instance(commons / "production", evidences=1)
+    space_beside(instance.database).mkdir(mode=0o700)
+    ran = run("verify", *to_flags(instance), user=NOBODY)
+    assert ran.code == 0, ran.err
+    assert "another user's run" in ran.out
 
 
 def test_verification_names_any_path_on_one_line(

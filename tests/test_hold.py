@@ -23,6 +23,7 @@ from tests.filesystem import footprint
 from tests.mounting import immutable
 from tests.pipeline import CLOCK, plan, quiet, request_for
 from tests.processes import held_open
+from tests.swaps import in_a_child
 
 _OVERWRITER = """
 import hashlib, os, random, select, sqlite3, sys, time
@@ -230,6 +231,34 @@ def test_without_anybody_there_is_nobody_to_hold(instance: Instance, tmp_path: P
         held_writers(source, timeout_seconds=0.1, hold_seconds=1),
     ):
         assert source.way is Way.REST
+
+
+def test_a_database_that_a_crash_left_is_not_mended_by_a_hold(
+    instance: Instance, tmp_path: Path
+) -> None:
+    """Its WAL makes it look alive; the first to open it for writing would replay it."""
+    if not Path("/proc/locks").exists():
+        pytest.skip("takes /proc/locks")
+
+    def work() -> None:
+        connection = sqlite3.connect(instance.database, isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("UPDATE iam_user SET is_active = 1")
+
+    in_a_child(work)  # which closes nothing
+    before = footprint(instance.database.parent)
+    with opened(instance.database, tmp_path) as source:
+        assert source.way is Way.LIVE
+        with (
+            pytest.raises(BusyError, match="there are no writers to hold up"),
+            held_writers(source, timeout_seconds=0.1, hold_seconds=1),
+        ):
+            pytest.fail("held")
+    after = footprint(instance.database.parent)
+    assert list(before) == list(after)
+    for name in before:
+        if not name.endswith(b"-shm"):
+            assert before[name][:-1] == after[name][:-1], name
 
 
 def test_who_may_not_write_may_not_hold(instance: Instance, tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """Recovery: a swap that was begun is completed, one that was not is dropped, litter goes."""
 
 import json
+import os
 import shutil
+import signal
 import sqlite3
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -11,12 +14,12 @@ from ops.demo_instance import build_instance
 from ops.disk import Disk
 from ops.errors import BusyError, DestinationError, OpsError, UnfinishedSwapError
 from ops.interrupts import held_signals
-from ops.journal import JOURNAL, POINTER, commit, decode_swap, forget
+from ops.journal import JOURNAL, POINTER, Swap, commit, decode_swap, forget
 from ops.model import Instance
 from ops.publish import publish
 from ops.recover import examine_places, recover
 from ops.settlement import Left, Settled, left_bytes, look_at, refuse_unsettled
-from ops.swap import undo
+from ops.swap import complete, undo
 from ops.workspace import Workspace, workspace
 from tests.command import from_flags, run_here, to_flags
 from tests.filesystem import footprint, read
@@ -24,8 +27,11 @@ from tests.pipeline import check, clone, plan, request_for
 from tests.processes import having_open, held_open
 from tests.swaps import (
     Sick,
+    StoppedError,
+    Stopping,
     WithoutLinks,
     fill,
+    in_a_child,
     killed_run,
     pair_of,
     private_names,
@@ -352,6 +358,140 @@ def test_an_error_at_a_step_leaves_the_old_pair_or_the_new_one(
         run()
     assert pair_of(old) == state
     assert private_names(old.database.parent, old.attachments.parent) == []
+
+
+def begun_swap(space: Workspace) -> Swap:
+    """Put the new database in place, and nothing else."""
+    swap = space.swap()
+    commit(swap, Disk())
+    with pytest.raises(StoppedError):
+        complete(swap, Stopping(2))
+    assert [part.new.exists() for part in swap.parts] == [False, True]
+    return swap
+
+
+def test_undoing_takes_the_new_database_s_wal_along(instance: Instance, old: Instance) -> None:
+    """Left beside the old database, SQLite would replay it there."""
+    content = old.database.read_bytes()
+    with workspace(old) as space:
+        copy_pair(instance, space)
+        swap = begun_swap(space)
+        with held_open(old.database, "PRAGMA journal_mode = WAL", "CREATE TABLE theirs (a)"):
+            killed = old.database.with_name("db-wal").read_bytes()
+        old.database.with_name("db-wal").write_bytes(killed)
+        undo(swap, Disk())
+        forget(swap, Disk())
+    assert old.database.read_bytes() == content
+    assert os.listdir(old.database.parent) == ["db"]
+
+
+def test_undoing_never_leaves_the_database_without_a_name(old: Instance) -> None:
+    """Who opens a missing one to write makes an empty one, and fills it."""
+    for changes in range(4):
+        with workspace(old) as space:
+            fill(space)
+            swap = begun_swap(space)
+            with suppress(StoppedError):
+                undo(swap, Stopping(changes))
+            assert old.database.read_bytes() in {b"new", b"old"} or changes
+            assert old.database.exists()
+            undo(swap, Disk())
+            forget(swap, Disk())
+        assert pair_of(old) == "old"
+
+
+@pytest.mark.parametrize("changes", range(4))
+def test_an_undo_that_was_killed_is_completed(changes: int, old: Instance) -> None:
+    def work() -> None:
+        with workspace(old) as space:
+            fill(space)
+            with suppress(StoppedError):
+                undo(begun_swap(space), Stopping(changes))
+            os._exit(0)
+
+    in_a_child(work)
+    recovery = recover(places(old))
+    assert recovery.done in {Settled.COMPLETED, Settled.DROPPED}
+    assert pair_of(old) == ("new" if recovery.done is Settled.COMPLETED else "old")
+    assert private_names(old.database.parent, old.attachments.parent) == []
+
+
+def test_what_somebody_uses_already_is_not_taken_back(old: Instance) -> None:
+    """His commits to the new database would go."""
+
+    class Meanwhile(Sick):
+        def rename(self, source: Path, target: Path, *, over: bool = False) -> None:
+            if target == old.attachments:
+                users.enter_context(having_open(old.database))
+            super().rename(source, target, over=over)
+
+    with ExitStack() as users:
+
+        def run() -> None:
+            with workspace(old) as space:
+                fill(space)
+                with held_signals():
+                    publish(space.swap(), Meanwhile("rename", "/tree"))
+
+        with pytest.raises(UnfinishedSwapError, match="in place already is in use"):
+            run()
+        assert pair_of(old) == "new and missing"
+    assert recover(places(old)).done is Settled.COMPLETED
+    assert pair_of(old) == "new"
+
+
+def test_a_whole_new_pair_in_use_stays(old: Instance) -> None:
+    class Meanwhile(Disk):
+        def sync(self, path: Path) -> None:
+            if pair_of(old) == "new":
+                users.enter_context(having_open(old.database))
+                raise DestinationError("cannot sync: Input/output error")
+            super().sync(path)
+
+    with ExitStack() as users:
+
+        def run() -> None:
+            with workspace(old) as space:
+                fill(space)
+                with held_signals():
+                    publish(space.swap(), Meanwhile())
+
+        with pytest.raises(DestinationError, match="the new pair is in use as well"):
+            run()
+    assert pair_of(old) == "new"
+    assert private_names(old.database.parent, old.attachments.parent) == []
+
+
+def test_a_sidecar_s_name_that_a_directory_takes_meanwhile(old: Instance) -> None:
+    def run() -> None:
+        with workspace(old) as space:
+            fill(space)
+            old.database.with_name("db-wal").mkdir()
+            publish(space.swap())
+
+    with pytest.raises(DestinationError, match=r"something appeared at .*db-wal"):
+        run()
+    assert pair_of(old) == "old"
+    assert old.database.with_name("db-wal").is_dir()
+
+
+def test_a_signal_in_a_block_that_fails_is_not_lost() -> None:
+    """Else a stop during a swap that somebody's opening ended would go unheard."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: heard.append(number))
+
+    def run() -> None:
+        with held_signals() as arrived:
+            signal.raise_signal(signal.SIGTERM)
+            assert (list(arrived), heard) == ([signal.SIGTERM], [])
+            raise BusyError("in use")
+
+    try:
+        with pytest.raises(BusyError, match="in use"):
+            run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
 
 
 # The command
