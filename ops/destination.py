@@ -111,6 +111,14 @@ def _lstat(path: Path) -> os.stat_result | None:
         raise os_failure(DestinationError, "look at", path, error) from error
 
 
+def _is_set_aside(path: Path) -> bool:
+    """Tell whether a killed run gave a database a second name in its space."""
+    try:
+        return same_file(path, space_beside(path) / "old")
+    except PermissionError:
+        return False  # a space of somebody else's, which the claim will refuse
+
+
 def _old_database(path: Path) -> int | None:
     status = _lstat(path)
     if status is None:
@@ -126,7 +134,7 @@ def _old_database(path: Path) -> int | None:
             f"the destination of the database is not a regular file: {display(path)}"
         )
     # One may be that of a run that was killed, which is settled before anything is merged.
-    names = status.st_nlink - same_file(path, space_beside(path) / "old")
+    names = status.st_nlink - _is_set_aside(path)
     if names > 1 and any(sidecar(path, suffix).exists() for suffix in SIDECARS):
         raise DestinationError(
             f"the old database has {names} hard links and a WAL: {display(path)}",

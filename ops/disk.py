@@ -149,6 +149,6 @@ DISK = Disk()
 
 def same_file(one: Path, other: Path) -> bool:
     """Tell whether two names, neither of them followed, are one file."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return os.path.samestat(one.lstat(), other.lstat())
     return False

@@ -5,9 +5,11 @@ whoever comes next can finish what was begun. This is a write-ahead log with red
 instead of pages (Gray and Reuter, Transaction Processing, 1993, chapter 9).
 """
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -65,12 +67,22 @@ def read_places(space: Path) -> tuple[Path, ...]:
         DestinationError: The note cannot be read.
     """
     try:
-        listed = json.loads((space / PLACES).read_bytes())
-        return tuple(Path(place) for place in listed)
-    except (FileNotFoundError, ValueError, TypeError):
+        listed = json.loads(_read_file(space / PLACES))
+        places = tuple(Path(place) for place in listed)
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return ()
     except OSError as error:
         raise os_failure(DestinationError, "read", space / PLACES, error) from error
+    return places if all(map(_is_place, places)) else ()
+
+
+def _read_file(path: Path) -> bytes:
+    """Read a regular file; a pipe would keep its reader waiting for somebody to write."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return file.read()
 
 
 class PartKind(StrEnum):
@@ -182,7 +194,7 @@ def decode_swap(content: bytes) -> Swap:
             )
             for part in document["parts"]
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"a field is missing or wrong: {error}") from error
     if len(parts) < _FEWEST_PARTS or not all(_is_place(part.place) for part in parts):
         raise ValueError("it does not name the places of a pair")
@@ -190,6 +202,10 @@ def decode_swap(content: bytes) -> Swap:
 
 
 def _is_place(path: Path) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
     return path.is_absolute() and path.name not in {"", "..", "."} and "\0" not in str(path)
 
 
@@ -243,7 +259,7 @@ def find_swap(space: Path) -> Swap | None:
         holder = _journal_holder(space)
         if holder is None:
             return None
-        content = (holder / JOURNAL).read_bytes()
+        content = _read_file(holder / JOURNAL)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -268,11 +284,13 @@ def _journal_holder(space: Path) -> Path | None:
     if os.path.lexists(space / JOURNAL):
         return space
     try:
-        pointer = json.loads((space / POINTER).read_bytes())
+        pointer = json.loads(_read_file(space / POINTER))
         holder, parent_inode = Path(pointer["space"]), int(pointer["parent_inode"])
+        if not _is_place(holder):
+            raise ValueError("it is no path")
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UnfinishedSwapError(
             f"what tells where the journal is, is damaged: {display(space / POINTER)}",
             hint=f"look at both places by hand, then remove {display(space)}",

@@ -23,7 +23,7 @@ from ops.journal import PLACES, PartKind, Swap, find_swap, forget, read_places, 
 from ops.model import Finding, Severity
 from ops.names import display
 from ops.sqlite.retire import retire_database
-from ops.swap import complete, is_complete, is_untouched, undo
+from ops.swap import complete, is_complete, is_in_place, is_untouched, undo
 from ops.tree.removal import empty_tree, remove_tree
 from ops.tree.scan import TreeMeter, scan_tree
 
@@ -162,6 +162,13 @@ def _clear_away(place: Path) -> None:
 
 
 def _resolve(swap: Swap, held: frozenset[Path], disk: Disk) -> Settled:
+    for part in swap.parts:
+        if not os.path.lexists(part.space) and not is_in_place(part):
+            raise UnfinishedSwapError(
+                f"the other half of an unfinished swap is not there: {display(part.space)}",
+                hint="mount its file system; or put the pair right by hand and remove "
+                f"{display(swap.journal.parent)}",
+            )
     with ExitStack() as locks:
         others = [
             locks.enter_context(claim(part.place)) for part in swap.parts if part.space not in held

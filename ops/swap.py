@@ -23,12 +23,13 @@ def complete(swap: Swap, disk: Disk) -> None:
         DestinationError: A part cannot be moved, or something else stands in its place.
     """
     for part in swap.parts:
+        if not os.path.lexists(part.new):
+            _require_in_place(part)  # before anything is moved
+    for part in swap.parts:
         if same_file(part.new, part.place):
             disk.unlink(part.new)  # it was just being brought back
         elif os.path.lexists(part.new):
             _put_in_place(part, disk)
-        else:
-            _require_in_place(part)
     _sync_names(swap, disk)
 
 
@@ -76,7 +77,8 @@ def _set_aside(part: Part, disk: Disk) -> bool:
     return False
 
 
-def _is_in_place(part: Part) -> bool:
+def is_in_place(part: Part) -> bool:
+    """Tell whether what was prepared for a place is there now."""
     try:
         return part.place.lstat().st_ino == part.inode
     except (FileNotFoundError, NotADirectoryError):
@@ -85,11 +87,11 @@ def _is_in_place(part: Part) -> bool:
 
 def is_complete(swap: Swap) -> bool:
     """Tell whether every part is in its place."""
-    return all(_is_in_place(part) for part in swap.parts)
+    return all(is_in_place(part) for part in swap.parts)
 
 
 def _require_in_place(part: Part) -> None:
-    if not _is_in_place(part):
+    if not is_in_place(part):
         raise UnfinishedSwapError(
             f"what was put at {display(part.place)} is not there any more",
             hint=f"put database and attachments right by hand, then remove {display(part.space)}",

@@ -27,17 +27,24 @@ def copy_still_files(database: Path, scratch: Path) -> Path | None:
         DestinationError: There is no room for the copy.
     """
     directory = scratch / "recovery"
-    directory.mkdir(mode=0o700, exist_ok=True)
     names = [database, *(sidecar(database, suffix) for suffix in ("-wal", "-journal"))]
     for _ in range(_TRIES):
-        for left_over in directory.iterdir():
-            left_over.unlink()
+        _make_empty(directory)
         before = [file_state(name) for name in names]
         for name in names:
             _copy_file(name, directory / name.name)
         if before == [file_state(name) for name in names]:
             return directory / database.name
     return None
+
+
+def _make_empty(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        for left_over in directory.iterdir():
+            left_over.unlink()
+    except OSError as error:
+        raise os_failure(DestinationError, "use the scratch directory", directory, error) from error
 
 
 def _copy_file(source: Path, copy: Path) -> None:

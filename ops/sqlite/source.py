@@ -27,6 +27,16 @@ _TICK_SECONDS = 0.05
 
 _COARSE_SECONDS = 2.0
 
+_WRITING_CODES = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""Primary result codes by which SQLite says of a private copy that it could not write it."""
+
 _NEEDS_RECOVERY = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 """Primary result codes by which SQLite says that it would have to write to read this."""
 
@@ -256,6 +266,11 @@ def _connect_copy(
     try:
         return connect(copy, "mode=rw", 0), Way.COPY
     except sqlite3.Error as error:
+        if primary_code(error) in _WRITING_CODES:
+            raise DestinationError(
+                f"cannot recover a copy of {display(file.path)} in {display(copy.parent)}: {error}",
+                hint="make room there",
+            ) from error
         raise sqlite_failure(file.path, error) from error
 
 
