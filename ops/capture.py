@@ -16,7 +16,7 @@ from ops.passes import Passes
 from ops.profile import Profile
 from ops.references import read_references
 from ops.sqlite.backup import back_up, finish_backup
-from ops.sqlite.connection import sqlite_failure
+from ops.sqlite.connection import remove_database, sqlite_failure
 from ops.sqlite.content import NamedFile
 from ops.sqlite.header import DatabaseFile
 from ops.sqlite.hold import held_writers
@@ -214,7 +214,7 @@ def _make_rounds(work: _Work, matching: _Matching) -> tuple[int, _Pinned | None]
                 return number, _Pinned(
                     instant=instant, way=database.way, file=database.file, pinned_seconds=seconds
                 )
-            work.copy.database.unlink()
+            remove_database(work.copy.database)
             failures += 1
     if failures == _MOST_ROUNDS:
         raise restless(work.source.database)

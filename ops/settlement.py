@@ -104,6 +104,9 @@ def settle(
 ) -> Settled:
     """Finish or drop the swaps that claimed spaces know of, then empty the spaces.
 
+    Each keeps its list of places until it is removed: whoever is stopped here has the others
+    found by the next run.
+
     A swap of which nothing is in place yet is dropped: whoever used the old pair since the
     crash loses nothing. Any other is completed.
 
@@ -141,7 +144,7 @@ def _empty_all(spaces: Iterable[Path]) -> None:
     failures: list[DestinationError] = []
     for space in spaces:
         try:
-            empty_tree(space, error=DestinationError)
+            empty_tree(space, error=DestinationError, keep=frozenset({PLACES}))
         except DestinationError as failure:
             failures.append(failure)
     if failures:

@@ -136,22 +136,21 @@ def workspace(
 
 
 def _remove_all(claims: list[Claim], tell: Callable[[Settled], None]) -> list[OpsError]:
-    """Remove spaces, each whatever happens to the others, and return what failed.
+    """Empty and remove spaces, and return what failed.
 
     An error may have left a journal: then it is settled, or all that it needs stays. The first
-    space goes last, since the others may point to it.
+    space goes last, and only after the others: it knows of them.
     """
     try:
         settle(claims, tell=tell)
     except OpsError as failure:
         return [failure]
-    failures: list[OpsError] = []
-    for one in reversed(claims):
-        try:
+    try:
+        for one in reversed(claims):
             remove_tree(one.space, error=DestinationError)
-        except DestinationError as failure:
-            failures.append(failure)
-    return failures
+    except DestinationError as failure:
+        return [failure]
+    return []
 
 
 def _make_parents(directory: Path) -> list[Path]:

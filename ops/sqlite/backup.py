@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from ops.errors import BusyError, DestinationError, os_failure
+from ops.errors import BusyError, DestinationError, OpsError, os_failure
 from ops.names import display
 from ops.sqlite.connection import BUSY_CODES, primary_code, remove_database, sqlite_failure
 from ops.sqlite.header import DatabaseFile, file_state, sidecar
@@ -71,19 +71,30 @@ def back_up(
     try:
         _back_up(database.connection, copy, watch)
     except sqlite3.Error as error:
-        remove_database(copy)
-        if _is_write_failure(error):
-            full = primary_code(error) == sqlite3.SQLITE_FULL
-            raise DestinationError(
-                f"cannot write {display(copy)}: {error}",
-                hint="free some space, or choose another file system"
-                if full
-                else "look at the directory and its disk",
-            ) from error
-        raise sqlite_failure(database.file.path, error) from error
-    except BaseException:
-        remove_database(copy)
+        failure = _failure(error, database.file.path, copy)
+        _discard(copy, failure)
+        raise failure from error
+    except BaseException as error:
+        _discard(copy, error)
         raise
+
+
+def _discard(copy: Path, failure: BaseException) -> None:
+    try:
+        remove_database(copy)
+    except DestinationError as left:
+        failure.add_note(left.message)
+
+
+def _failure(error: sqlite3.Error, source: Path, copy: Path) -> OpsError:
+    if not _is_write_failure(error):
+        return sqlite_failure(source, error)
+    return DestinationError(
+        f"cannot write {display(copy)}: {error}",
+        hint="free some space, or choose another file system"
+        if primary_code(error) == sqlite3.SQLITE_FULL
+        else "look at the directory and its disk",
+    )
 
 
 def _create(copy: Path) -> None:

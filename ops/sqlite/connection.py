@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ops.errors import BusyError, DamagedError, OpsError, SourceError
+from ops.errors import (
+    BusyError,
+    DamagedError,
+    DestinationError,
+    OpsError,
+    SourceError,
+    os_failure,
+)
 from ops.interrupts import held_signals
 from ops.names import display
 from ops.sqlite.header import SIDECARS, sidecar
@@ -84,13 +91,15 @@ def remove_database(path: Path) -> None:
     """Remove a database of our own with its sidecars; what is not there is no error.
 
     Raises:
-        OSError: One of them cannot be removed.
+        DestinationError: One of them cannot be removed.
     """
-    for suffix in ("", *SIDECARS):
+    for name in (path, *(sidecar(path, suffix) for suffix in SIDECARS)):
         try:
-            sidecar(path, suffix).unlink(missing_ok=True)
+            name.unlink(missing_ok=True)
         except NotADirectoryError:
             return  # below a file nothing can be
+        except OSError as error:
+            raise os_failure(DestinationError, "remove", name, error) from error
 
 
 def primary_code(error: sqlite3.Error) -> int:

@@ -22,11 +22,16 @@ def remove_tree(root: Path, *, error: type[OpsError]) -> None:
         raise os_failure(error, "remove", root, failure) from failure
 
 
-def empty_tree(root: Path, *, error: type[OpsError]) -> None:
+def empty_tree(root: Path, *, error: type[OpsError], keep: frozenset[str] = frozenset()) -> None:
     """Remove all that a directory holds, and keep the directory itself.
 
     What is mounted inside is left alone, and is a failure. Directories that forbid their owner
     to look inside or to change them are opened up first.
+
+    Args:
+        root: The directory.
+        error: What to raise.
+        keep: Files in the directory itself that stay.
 
     Raises:
         OpsError: Of the class given, naming what cannot be removed and the cause.
@@ -42,7 +47,7 @@ def empty_tree(root: Path, *, error: type[OpsError]) -> None:
             while pending:
                 path = pending.pop()
                 emptied.append(path)
-                pending.extend(_remove_files(tree, path, device))
+                pending.extend(_remove_files(tree, path, device, frozenset() if path else keep))
             for path in reversed(emptied):
                 if path:
                     _remove_directory(tree, path)
@@ -60,14 +65,14 @@ def _remove_directory(tree: Directories, path: bytes) -> None:
         raise
 
 
-def _remove_files(tree: Directories, path: bytes, device: int) -> list[bytes]:
+def _remove_files(tree: Directories, path: bytes, device: int, keep: frozenset[str]) -> list[bytes]:
     """Remove all but the directories from one directory, and return those."""
     descriptor = tree.open(path)
     if os.fstat(descriptor).st_dev != device:
         # Whoever mounted it did not mean it to be deleted.
         raise OSError(errno.EBUSY, "a file system is mounted here", tree.full_path(path))
     try:
-        return _empty(descriptor, path)
+        return _empty(descriptor, path, keep)
     except OSError as error:
         # The calls know a name or a descriptor only: the operator needs the whole path.
         name = error.filename if isinstance(error.filename, str) else ""
@@ -75,9 +80,9 @@ def _remove_files(tree: Directories, path: bytes, device: int) -> list[bytes]:
         raise
 
 
-def _empty(descriptor: int, path: bytes) -> list[bytes]:
+def _empty(descriptor: int, path: bytes, keep: frozenset[str]) -> list[bytes]:
     below: list[bytes] = []
-    for name in os.listdir(descriptor):
+    for name in sorted(set(os.listdir(descriptor)) - keep):
         status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
         if not stat.S_ISDIR(status.st_mode):
             os.unlink(name, dir_fd=descriptor)

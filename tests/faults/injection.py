@@ -651,7 +651,7 @@ def relapse(case: Relapse, zygote: Zygote) -> Verdict | None:
     state = scenario.state(site)
     strays = scenario.strays(site, state)
     wrong = [
-        *_judge_words(state, answer, fault, source=scenario.source.database, mends=True),
+        *_judge_words(state, answer, fault, source=scenario.source.database, before=before.name),
         *_judge_calls(answer, scenario),
     ]
     allowed = {"OLD": {"OLD"}, "NEW": {"NEW"}, "UNFINISHED": {"UNFINISHED", "NEW"}}
@@ -700,7 +700,7 @@ def _is_unflushed(answer: Answer) -> bool:
 
 
 def _judge_words(
-    state: State, answer: Answer, fault: Fault, *, source: Path, mends: bool = False
+    state: State, answer: Answer, fault: Fault, *, source: Path, before: str = "OLD"
 ) -> Iterator[str]:
     if fault.kills:
         if answer.code != -signal.SIGKILL:
@@ -713,9 +713,9 @@ def _judge_words(
         yield f"{len(lines)} error lines with exit code {answer.code}"
     elif lines:
         yield from _judge_line(lines[0], answer, fault, source=source)
-    if "nothing was published" in answer.err and state.name != "OLD":
+    if "nothing was published" in answer.err and state.name != before:
         yield f"it says that nothing was published, but: {state}"
-    if state.name == "UNFINISHED" and not mends and "inv recover" not in answer.err:
+    if state.name == "UNFINISHED" and before == "OLD" and "inv recover" not in answer.err:
         yield "half of a swap, and it does not say what to do"
 
 
@@ -725,8 +725,9 @@ def _judge_line(line: str, answer: Answer, fault: Fault, *, source: Path) -> Ite
         if (answer.code, line) != (128 + fault.number, f"error: stopped by {name}"):
             yield f"exit code {answer.code} for {name}"
         return
-    of_source = answer.hit[-1].startswith(str(source))
-    if answer.code != (SOURCE_FAILED if of_source else DESTINATION_FAILED):
+    struck = [answer.calls[at - 1] for at in answer.hits]
+    of_source = {call[-1].startswith(str(source)) for call in struck}
+    if answer.code not in {SOURCE_FAILED if one else DESTINATION_FAILED for one in of_source}:
         yield f"exit code {answer.code} for an error of the other disk"
     if " /" not in line:
         yield "the error line names no path"
