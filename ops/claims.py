@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ops.errors import BusyError, DestinationError, OpsError, os_failure
 from ops.holders import describe_holders, find_holders
-from ops.journal import space_beside
 from ops.names import display
+from ops.spaces import space_beside
 
 _MOST_TRIES = 20
 _PAUSE_SECONDS = 0.02

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ops.disk import same_file
 from ops.errors import DestinationError, os_failure
-from ops.journal import space_beside
 from ops.model import Instance
 from ops.mounts import list_mounts, mounts_below
 from ops.names import display
+from ops.spaces import space_beside
 from ops.sqlite.header import MAGIC, SIDECARS, sidecar
 from ops.tree.metadata import may_write
 from ops.tree.scan import TreeMeter, TreeSize, scan_tree

@@ -5,12 +5,8 @@ whoever comes next can finish what was begun. This is a write-ahead log with red
 instead of pages (Gray and Reuter, Transaction Processing, 1993, chapter 9).
 """
 
-import errno
-import hashlib
 import json
 import os
-import stat
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,70 +15,13 @@ from typing import Any
 from ops.disk import Disk
 from ops.errors import DestinationError, UnfinishedSwapError, os_failure
 from ops.names import display
+from ops.spaces import is_place, read_file, space_beside
 from ops.sqlite.header import SIDECARS, sidecar
-
-PREFIX = ".ciso-ops-"
-"""How the name of everything private beside a place begins."""
 
 JOURNAL = "journal"
 POINTER = "journal-is-in"
-PLACES = "places"
 _FORMAT = 1
-_NAME_DIGITS = 16
 _FEWEST_PARTS = 2
-
-
-def space_beside(place: Path) -> Path:
-    """Return the path of the one private directory in which a place's new content is prepared.
-
-    It is always the same for a place, so that making it is also the lock, and short for any
-    name.
-    """
-    digest = hashlib.sha256(os.fsencode(place.name)).hexdigest()
-    return place.with_name(PREFIX + digest[:_NAME_DIGITS])
-
-
-def add_places(space: Path, places: Iterable[Path]) -> None:
-    """Note in a space which places its run works on, beside those that are noted already.
-
-    Whoever clears one of them away after a kill then finds the others.
-
-    Raises:
-        DestinationError: It cannot be written.
-    """
-    known = read_places(space)
-    listed = dict.fromkeys(map(str, (*known, *places)))
-    if len(listed) == len(known):
-        return  # a disk that is full of left-overs must not stop their removal
-    try:
-        (space / PLACES).write_bytes(json.dumps(list(listed)).encode("ascii"))
-    except OSError as error:
-        raise os_failure(DestinationError, "write", space / PLACES, error) from error
-
-
-def read_places(space: Path) -> tuple[Path, ...]:
-    """List the places that the run of a space worked on; none where a crash lost the note.
-
-    Raises:
-        DestinationError: The note cannot be read.
-    """
-    try:
-        listed = json.loads(_read_file(space / PLACES))
-        places = tuple(Path(place) for place in listed)
-    except (FileNotFoundError, ValueError, TypeError, RecursionError):
-        return ()
-    except OSError as error:
-        raise os_failure(DestinationError, "read", space / PLACES, error) from error
-    return places if all(map(_is_place, places)) else ()
-
-
-def _read_file(path: Path) -> bytes:
-    """Read a regular file; a pipe would keep its reader waiting for somebody to write."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        return file.read()
 
 
 class PartKind(StrEnum):
@@ -196,17 +135,9 @@ def decode_swap(content: bytes) -> Swap:
         )
     except (KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ValueError(f"a field is missing or wrong: {error}") from error
-    if len(parts) < _FEWEST_PARTS or not all(_is_place(part.place) for part in parts):
+    if len(parts) < _FEWEST_PARTS or not all(is_place(part.place) for part in parts):
         raise ValueError("it does not name the places of a pair")
     return Swap(parts=parts)
-
-
-def _is_place(path: Path) -> bool:
-    try:
-        os.fsencode(path)
-    except UnicodeEncodeError:
-        return False
-    return path.is_absolute() and path.name not in {"", "..", "."} and "\0" not in str(path)
 
 
 def commit(swap: Swap, disk: Disk) -> None:
@@ -259,7 +190,7 @@ def find_swap(space: Path) -> Swap | None:
         holder = _journal_holder(space)
         if holder is None:
             return None
-        content = _read_file(holder / JOURNAL)
+        content = read_file(holder / JOURNAL)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -284,9 +215,9 @@ def _journal_holder(space: Path) -> Path | None:
     if os.path.lexists(space / JOURNAL):
         return space
     try:
-        pointer = json.loads(_read_file(space / POINTER))
+        pointer = json.loads(read_file(space / POINTER))
         holder, parent_inode = Path(pointer["space"]), int(pointer["parent_inode"])
-        if not _is_place(holder):
+        if not is_place(holder):
             raise ValueError("it is no path")
     except FileNotFoundError:
         return None

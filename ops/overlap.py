@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ops.errors import DestinationError
-from ops.journal import PREFIX, space_beside
 from ops.model import Instance
 from ops.names import display
+from ops.spaces import PREFIX, space_beside
 from ops.sqlite.header import SIDECARS, sidecar
 
 

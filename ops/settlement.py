@@ -19,9 +19,10 @@ from ops.errors import (
 )
 from ops.holders import describe_holders, find_holders
 from ops.interrupts import held_signals
-from ops.journal import PLACES, PartKind, Swap, find_swap, forget, read_places, space_beside
+from ops.journal import PartKind, Swap, find_swap, forget
 from ops.model import Finding, Severity
 from ops.names import display
+from ops.spaces import PLACES, read_places, space_beside
 from ops.sqlite.retire import retire_database
 from ops.swap import complete, is_complete, is_in_place, is_untouched, undo
 from ops.tree.removal import empty_tree, remove_tree

@@ -11,9 +11,10 @@ from ops.claims import Claim, claim
 from ops.disk import DISK, Disk
 from ops.errors import DestinationError, OpsError, os_failure
 from ops.interrupts import held_signals
-from ops.journal import PartKind, Swap, add_places, part_of, space_beside
+from ops.journal import PartKind, Swap, part_of
 from ops.model import Instance
 from ops.settlement import Settled, settle
+from ops.spaces import add_places, space_beside
 from ops.tree.removal import remove_tree
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ops.disk import Disk
 from ops.errors import DestinationError
-from ops.journal import commit, space_beside
+from ops.journal import commit
 from ops.model import Instance
+from ops.spaces import space_beside
 from ops.swap import complete
 from ops.workspace import Workspace, workspace
 

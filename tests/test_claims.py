@@ -14,7 +14,7 @@ import pytest
 from ops.claims import claim, is_claimed, take_space, withdraw
 from ops.errors import BusyError, DestinationError, OpsError
 from ops.holders import describe_holders, find_holders
-from ops.journal import space_beside
+from ops.spaces import space_beside
 from ops.tree.removal import remove_tree
 from tests.command import ROOT
 from tests.filesystem import unprivileged, with_refusal

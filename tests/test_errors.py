@@ -16,9 +16,9 @@ import pytest
 
 from ops.demo_instance import build_instance
 from ops.errors import BusyError
-from ops.journal import space_beside
 from ops.model import Instance
 from ops.profile import load_profile
+from ops.spaces import space_beside
 from ops.sqlite.header import MAGIC
 from ops.survey import survey_source
 from tests.command import (

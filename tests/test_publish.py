@@ -8,9 +8,9 @@ import pytest
 
 from ops.demo_instance import build_instance, connect
 from ops.errors import DestinationError, VerificationError
-from ops.journal import PREFIX
 from ops.model import Instance
 from ops.publish import publish
+from ops.spaces import PREFIX
 from ops.sqlite.retire import retire_database
 from ops.workspace import workspace
 from tests.filesystem import footprint, read

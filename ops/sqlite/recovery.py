@@ -1,13 +1,26 @@
 """Copy a database with its WAL or journal while nobody writes them, to be recovered apart."""
 
 import os
+import sqlite3
 from pathlib import Path
 
 from ops.errors import DestinationError, SourceError, os_failure
+from ops.names import display
+from ops.sqlite.connection import connect, primary_code, sqlite_failure
 from ops.sqlite.header import file_state, sidecar
 
 _TRIES = 3
 _PIECE_BYTES = 1 << 20
+
+_WRITING_CODES = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""Primary result codes by which SQLite says of a private copy that it could not write it."""
 
 
 def copy_still_files(database: Path, scratch: Path) -> Path | None:
@@ -69,3 +82,21 @@ def _read(reader: int, source: Path) -> bytes:
         return os.read(reader, _PIECE_BYTES)
     except OSError as error:
         raise os_failure(SourceError, "read", source, error) from error
+
+
+def connect_copy(copy: Path, original: Path) -> sqlite3.Connection:
+    """Open a private copy, which makes SQLite recover it.
+
+    Raises:
+        DestinationError: It cannot be written: its disk is full, or fails.
+        OpsError: It is damaged, which the original then is.
+    """
+    try:
+        return connect(copy, "mode=rw", 0)
+    except sqlite3.Error as error:
+        if primary_code(error) in _WRITING_CODES:
+            raise DestinationError(
+                f"cannot recover a copy of {display(original)} in {display(copy.parent)}: {error}",
+                hint="make room there",
+            ) from error
+        raise sqlite_failure(original, error) from error

@@ -15,7 +15,7 @@ from ops.names import display
 from ops.sqlite.connection import connect, primary_code, sqlite_failure
 from ops.sqlite.header import DatabaseFile, FileState, file_state, inspect_database, sidecar
 from ops.sqlite.locks import locked_files, require_locks
-from ops.sqlite.recovery import copy_still_files
+from ops.sqlite.recovery import connect_copy, copy_still_files
 
 _Read = TypeVar("_Read")
 
@@ -26,16 +26,6 @@ _TICK_SECONDS = 0.05
 """More than the coarsest clock that a local file system's times come from (10 ms)."""
 
 _COARSE_SECONDS = 2.0
-
-_WRITING_CODES = frozenset(
-    {
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_READONLY,
-    }
-)
-"""Primary result codes by which SQLite says of a private copy that it could not write it."""
 
 _NEEDS_RECOVERY = frozenset({sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY})
 """Primary result codes by which SQLite says that it would have to write to read this."""
@@ -263,15 +253,7 @@ def _connect_copy(
     copy = copy_still_files(file.path, scratch)
     if copy is None:
         return None
-    try:
-        return connect(copy, "mode=rw", 0), Way.COPY
-    except sqlite3.Error as error:
-        if primary_code(error) in _WRITING_CODES:
-            raise DestinationError(
-                f"cannot recover a copy of {display(file.path)} in {display(copy.parent)}: {error}",
-                hint="make room there",
-            ) from error
-        raise sqlite_failure(file.path, error) from error
+    return connect_copy(copy, file.path), Way.COPY
 
 
 def _is_quiet(

@@ -4,8 +4,8 @@ import os
 import sqlite3
 from pathlib import Path
 
-from ops.journal import PREFIX
 from ops.model import Instance
+from ops.spaces import PREFIX
 from tests.filesystem import read
 
 

@@ -19,10 +19,11 @@ import pytest
 
 from ops.errors import DestinationError, OpsError
 from ops.interrupts import held_signals
-from ops.journal import JOURNAL, POINTER, decode_swap, space_beside
+from ops.journal import JOURNAL, POINTER, decode_swap
 from ops.model import Instance
 from ops.publish import make_ready, publish
 from ops.recover import recover
+from ops.spaces import space_beside
 from ops.workspace import workspace
 from tests.faults import FULL
 from tests.faults.crashes import (

@@ -18,9 +18,9 @@ import pytest
 from ops.clone import Request, run_clone
 from ops.demo_instance import build_instance, connect, insert_evidence
 from ops.errors import DestinationError, OpsError
-from ops.journal import space_beside
 from ops.model import Instance, Progress
 from ops.recover import recover
+from ops.spaces import space_beside
 from tests.command import from_flags, run_here, to_flags
 from tests.faults import FULL
 from tests.faults.pairs import is_copy, left_over, pair_state, rows, state

@@ -55,7 +55,7 @@ FOREMOST = ("apart, with a manifest", "nothing there yet")
 
 PENDING: tuple[str, ...] = ()
 
-STRIDE = 15
+STRIDE = 25
 SEED = 20
 WRITING = "O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|FICLONE"
 READING = (

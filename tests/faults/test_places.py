@@ -22,8 +22,9 @@ from typing import Any
 import pytest
 
 from ops.demo_instance import build_instance, connect
-from ops.journal import JOURNAL, PLACES, POINTER, space_beside
+from ops.journal import JOURNAL, POINTER
 from ops.model import Instance
+from ops.spaces import PLACES, space_beside
 from ops.workspace import Workspace
 from tests.command import (
     NOBODY,
