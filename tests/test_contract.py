@@ -238,6 +238,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops.tree.*",),
     ("ops.sqlite.*", "ops.source"),
     ("ops.disk", "ops.holders", "ops.references", "ops.comparison"),
+    ("ops.spaces",),
     ("ops.journal",),
     ("ops.swap", "ops.claims"),
     ("ops.settlement", "ops.scratch"),
