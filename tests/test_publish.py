@@ -2,20 +2,22 @@
 
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from ops.demo_instance import build_instance, connect
-from ops.errors import DestinationError, VerificationError
-from ops.model import Instance
-from ops.publish import publish
+from ops.errors import BusyError, DestinationError, VerificationError
+from ops.model import Instance, Progress
+from ops.publish import make_ready, publish
 from ops.spaces import PREFIX
 from ops.sqlite.retire import retire_database
 from ops.workspace import workspace
 from tests.filesystem import footprint, read
 from tests.mounting import immutable, tmpfs
-from tests.pipeline import clone
+from tests.pipeline import CLOCK, clone, quiet
+from tests.processes import having_open
 
 
 @pytest.fixture
@@ -179,3 +181,21 @@ def test_a_place_that_another_run_has_is_left_to_it(
         space.record.write_text("mine")
         clone(instance, destination)
         assert space.record.read_text() == "mine"
+
+
+def test_the_destination_is_waited_for(old: Instance) -> None:
+    said: list[str] = []
+    with ExitStack() as users:
+        users.enter_context(having_open(old.database))
+
+        def leave(progress: Progress) -> None:
+            said.append(progress.step)
+            users.close()
+
+        make_ready(old, wait_seconds=60, clock=CLOCK, progress=leave)
+    assert said == ["wait until the destination is free"]
+
+
+def test_the_destination_is_not_waited_for_longer_than_asked(old: Instance) -> None:
+    with having_open(old.database), pytest.raises(BusyError, match="the destination is in use"):
+        make_ready(old, wait_seconds=0.1, clock=CLOCK, progress=quiet)

@@ -12,7 +12,13 @@ import pytest
 
 from ops.demo_instance import build_instance
 from ops.disk import Disk
-from ops.errors import BusyError, DestinationError, OpsError, UnfinishedSwapError
+from ops.errors import (
+    BusyError,
+    DestinationError,
+    OpsError,
+    SourceError,
+    UnfinishedSwapError,
+)
 from ops.interrupts import held_signals
 from ops.journal import JOURNAL, POINTER, Swap, commit, decode_swap, forget
 from ops.model import Instance
@@ -492,6 +498,26 @@ def test_a_signal_in_a_block_that_fails_is_not_lost() -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     assert heard == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize("changes", [0, 2])
+def test_a_half_that_is_gone_is_told_before_anything_moves(changes: int, old: Instance) -> None:
+    killed_run(old, changes=changes)
+    shutil.rmtree(spaces_of(old)[1])
+    before = footprint(old.database.parents[1])
+    with pytest.raises(UnfinishedSwapError, match="other half of an unfinished swap is not there"):
+        recover([old.database])
+    after = footprint(old.database.parents[1])
+    assert {name: row[:-1] for name, row in before.items()} == {
+        name: row[:-1] for name, row in after.items()
+    }
+
+
+def test_a_damaged_journal_is_told_to_readers(old: Instance) -> None:
+    killed_run(old, changes=2)
+    (spaces_of(old)[0] / JOURNAL).write_bytes(b"{")
+    with pytest.raises(SourceError, match="is damaged"):
+        refuse_unsettled(places(old), SourceError)
 
 
 # The command

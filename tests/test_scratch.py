@@ -83,3 +83,15 @@ def test_a_place_that_is_gone_is_told(temporary: Path) -> None:
         scratch_directory("a database"),
     ):
         pytest.fail("there is no place")
+
+
+def test_a_place_that_takes_no_directory_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    with (
+        pytest.raises(DestinationError, match=r"cannot create a scratch directory in .*/file"),
+        scratch_directory("a database"),
+    ):
+        pytest.fail("there is none")
