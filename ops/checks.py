@@ -1,7 +1,7 @@
 """Judge an instance: facts go in, findings come out."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ops.model import Entry, Finding, Kind, Severity
 from ops.names import display
@@ -24,12 +24,13 @@ def check_database(
     *,
     quick: bool = False,
     private: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Iterator[Finding]:
     """Check that a database is sound: SQLite's integrity check, the application's tables, keys.
 
     Broken foreign keys are errors for an application that is known, and warnings without one.
     """
-    integrity = check_integrity(connection, quick=quick, private=private)
+    integrity = check_integrity(connection, quick=quick, private=private, meanwhile=meanwhile)
     for message in integrity.messages:
         yield Finding(
             kind="integrity",

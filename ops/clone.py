@@ -1,20 +1,19 @@
 """The pipeline: plan a clone, then capture, check and publish it."""
 
 import stat
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops import __version__
 from ops.capture import Capture, capture
 from ops.destination import DestinationSurvey, survey_destination
-from ops.errors import BusyError, SourceError, VerificationError
-from ops.inspection import check_pair
+from ops.errors import BusyError, SourceError
+from ops.flusher import flushing
+from ops.inspection import check_pair, forget_database
 from ops.interrupts import held_signals
 from ops.journal import Swap
 from ops.manifest import Head
-from ops.model import Clock, Finding, Instance, Progress, ReportProgress, Severity
-from ops.names import display
+from ops.model import Clock, Finding, Instance, Progress, ReportProgress
 from ops.overlap import refuse_overlap
 from ops.profile import Profile
 from ops.publish import make_ready, publish
@@ -24,8 +23,11 @@ from ops.room import measure_rooms, require_room
 from ops.settlement import Settled, find_left, refuse_unsettled, require_unused
 from ops.source import Location
 from ops.sqlite.pages import digest_pages
-from ops.survey import SourceSurvey, survey_source
+from ops.survey import SourceSurvey, refuse_damage, survey_source
 from ops.swap import is_complete
+from ops.tree.crew import crew, fitting_jobs
+from ops.tree.work import Trees
+from ops.verdict import capture_findings, require_sound
 from ops.workspace import Workspace, workspace
 
 
@@ -35,7 +37,8 @@ class Request:
 
     `home` is a directory that is never replaced. `wait_seconds` is how long to wait for a
     destination that is in use; `hold_seconds` how long the source's writers may be held up when
-    nothing else helps.
+    nothing else helps. `jobs` processes copy and check, 0 leaves it to us; `from_disk` has the
+    kernel forget what it has of the copy in memory before that is read again.
     """
 
     source: Location
@@ -46,6 +49,8 @@ class Request:
     lock_timeout_seconds: float = 30.0
     wait_seconds: float = 0.0
     hold_seconds: float = 0.0
+    jobs: int = 0
+    from_disk: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,12 @@ class Plan:
     destination: DestinationSurvey
     left: tuple[Path, ...]
     rooms: tuple[Room, ...]
+
+    @property
+    def jobs(self) -> int:
+        """How many processes copy and check."""
+        size = self.source.size
+        return fitting_jobs(self.request.jobs, files=size.files, size=size.bytes)
 
     @property
     def totals(self) -> Totals:
@@ -84,8 +95,14 @@ class Outcome:
     seconds: float
 
 
-def plan_clone(request: Request, *, progress: ReportProgress) -> Plan:
+def plan_clone(request: Request, *, quick: bool = False, progress: ReportProgress) -> Plan:
     """Validate source and destination and decide what a clone will do; nothing is written.
+
+    Args:
+        request: What was asked for.
+        quick: Leave the indexes of the source's database to the check of its copy, where that
+            follows at once.
+        progress: Called as the work goes on.
 
     Raises:
         SourceError: The source cannot be used.
@@ -103,6 +120,7 @@ def plan_clone(request: Request, *, progress: ReportProgress) -> Plan:
     source = survey_source(
         wanted,
         request.profile,
+        quick=quick,
         lock_timeout_seconds=request.lock_timeout_seconds,
         progress=progress,
     )
@@ -140,24 +158,51 @@ def run_clone(plan: Plan, *, clock: Clock, progress: ReportProgress) -> Outcome:
     settled: list[Settled] = []
     try:
         with workspace(destination, plan.request.manifest, tell_settled=settled.append) as space:
-            captured = _capture(plan, space, clock=clock, progress=progress)
-            _write_record(plan, space, captured)
-            progress(Progress(step="write to disk"))
-            space.sync()
-            counts, found = check_pair(
-                space.copy,
-                profile=plan.request.profile,
-                expected=captured.tree.entries,
-                progress=progress,
-            )
+            with (
+                crew(_trees(plan, space), jobs=plan.jobs, keep=space.locks) as workers,
+                flushing(space.sync, background=workers.parallel) as flusher,
+            ):
+                captured = capture(
+                    plan.source.instance,
+                    space.copy,
+                    workers,
+                    profile=plan.request.profile,
+                    size=plan.source.size,
+                    scratch=space.scratch,
+                    lock_timeout_seconds=plan.request.lock_timeout_seconds,
+                    hold_seconds=plan.request.hold_seconds,
+                    clock=clock,
+                    progress=progress,
+                )
+                _write_record(plan, space, captured)
+                progress(Progress(step="write to disk"))
+                flusher.start()
+                if plan.request.from_disk:
+                    flusher.finish()
+                    forget_database(space.copy.database)
+                counts, found = check_pair(
+                    space.copy,
+                    workers,
+                    profile=plan.request.profile,
+                    expected=captured.tree.entries,
+                    progress=progress,
+                )
+                progress(Progress(step="write to disk"))
             totals = Totals(
                 database_bytes=space.copy.database.stat().st_size,
                 files=counts.files,
                 entries=len(captured.tree.entries),
                 attachments_bytes=counts.bytes_read,
             )
-            findings = (*plan.source.findings, *_capture_findings(captured), *found)
-            _require_sound(findings)
+            findings = (*plan.source.findings, *capture_findings(captured), *found)
+            if any(finding.kind == "integrity" for finding in found):
+                refuse_damage(
+                    plan.source.instance,
+                    plan.request.profile,
+                    scratch=space.scratch,
+                    lock_timeout_seconds=plan.request.lock_timeout_seconds,
+                )
+            require_sound(findings)
             progress(Progress(step="publish"))
             _publish(plan, space, swaps, clock=clock, progress=progress)
     except BaseException as error:
@@ -207,65 +252,11 @@ def _state_of_the_destination(swaps: list[Swap], settled: list[Settled]) -> str:
     return "nothing was published: the destination is as it was"
 
 
-def _capture(plan: Plan, space: Workspace, *, clock: Clock, progress: ReportProgress) -> Capture:
-    return capture(
-        plan.source.instance,
-        space.copy,
-        profile=plan.request.profile,
-        size=plan.source.size,
-        scratch=space.scratch,
-        lock_timeout_seconds=plan.request.lock_timeout_seconds,
-        hold_seconds=plan.request.hold_seconds,
-        clock=clock,
-        progress=progress,
-    )
-
-
-def _capture_findings(captured: Capture) -> Iterable[Finding]:
-    """Tell what the copy could not keep, or could not read twice the same."""
-    for path in sorted(captured.tree.unsettled):
-        yield Finding(
-            kind="unsettled",
-            severity=Severity.WARNING,
-            where=display(path),
-            expected="the same bytes at each reading",
-            found="a file that changed each time it was read",
-        )
-    kept = [*captured.tree.narrowed.values(), captured.database_kept]
-    for what, lost in (
-        ("owner", sum(not one.owner for one in kept)),
-        ("group", sum(not one.group for one in kept)),
-        ("extended attributes", sum(not one.xattrs for one in kept)),
-    ):
-        if lost:
-            yield Finding(
-                kind="not-kept",
-                severity=Severity.WARNING,
-                where=f"{lost} {'entry' if lost == 1 else 'entries'}: {what}",
-                expected="as in the source",
-                found="not allowed for this user, or unknown to the file system",
-            )
-
-
-def _require_sound(findings: tuple[Finding, ...]) -> None:
-    """Stop before anything is published when the copy is not right.
-
-    Raises:
-        VerificationError: It is not; the findings are attached.
-    """
-    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
-    if not errors:
-        return
-    first = errors[0]
-    more = f" (and {len(errors) - 1} more)" if errors[1:] else ""
-    hint = "try again; if it fails again, look at the disk"
-    if {finding.kind for finding in errors} <= {"missing-file", "outside", "foreign-key"}:
-        hint = "the source itself is like this: mend it, or copy it as it is with --profile none"
-    raise VerificationError(
-        f"the copy failed its check: {first.kind}: {first.where}: "
-        f"expected {first.expected}, found {first.found}{more}",
-        hint=hint,
-        findings=findings,
+def _trees(plan: Plan, space: Workspace) -> Trees:
+    return Trees(
+        source=plan.source.instance.attachments,
+        copy=space.copy.attachments,
+        from_disk=plan.request.from_disk,
     )
 
 

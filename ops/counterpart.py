@@ -2,20 +2,21 @@
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from ops.comparison import compare_databases
-from ops.errors import DamagedError, SourceError
-from ops.inspection import compare_with
+from ops.errors import DamagedError
+from ops.inspection import Effort, read_entries
 from ops.manifest import Head
-from ops.model import Entry, Finding, Instance, PageDigests, Severity
+from ops.model import Finding, Instance, PageDigests, ReportProgress, Severity
 from ops.sqlite.backup import back_up
 from ops.sqlite.connection import remove_database
 from ops.sqlite.pages import changed_pages, digest_pages, page_owners
 from ops.sqlite.source import OpenDatabase, Way, read_steadily
 from ops.survey import find_attachments
-from ops.tree.compare import read_tree
+from ops.tree.catalogue import Catalogue
+from ops.tree.compare import compare_trees
 
 
 def compare_with_manifest(
@@ -41,12 +42,13 @@ def compare_with_manifest(
 
 def compare_with_source(
     instance: Instance,
-    entries: Mapping[bytes, Entry],
+    entries: Catalogue,
     source: Instance,
     *,
     scratch: Path,
     timeout_seconds: float,
-    contents: bool,
+    effort: Effort,
+    progress: ReportProgress,
 ) -> Iterator[Finding]:
     """Compare files and database with a source, which may be in use, as it is now.
 
@@ -56,7 +58,8 @@ def compare_with_source(
         source: What it should equal.
         scratch: A private directory with room for copies of both databases.
         timeout_seconds: How long to wait for a lock.
-        contents: Read the files of the source too.
+        effort: How the files of the source are read.
+        progress: Called as the work goes on.
 
     Raises:
         SourceError: The source cannot be read.
@@ -64,9 +67,10 @@ def compare_with_source(
         OSError: The same.
     """
     attachments = find_attachments(source.attachments)
-    tree = read_tree(attachments, error=SourceError, contents=contents)
-    expected = {entry.path: entry for entry in tree}
-    yield from compare_with(expected, entries, instance.attachments)
+    expected = read_entries(
+        attachments, blame="source", effort=effort, spill=scratch, progress=progress
+    )
+    yield from compare_trees(expected, entries, root=instance.attachments)
     backup = _private(scratch, "expected") / "backup"
     mode = read_steadily(
         source.database,

@@ -1,15 +1,13 @@
 """Look at an instance: its database, its files, and how they go together."""
 
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ops.checks import check_database
-from ops.comparison import compare_trees
-from ops.errors import DestinationError, OpsError
-from ops.model import Entry, Finding, Instance, Kind, Progress, ReportProgress, Severity
+from ops.errors import DestinationError, os_failure
+from ops.model import Finding, Instance, Progress, ReportProgress, Severity
 from ops.names import display
 from ops.profile import Profile
 from ops.references import (
@@ -22,8 +20,24 @@ from ops.report import CheckCounts
 from ops.sqlite.connection import connect
 from ops.sqlite.content import NamedFile, list_tables
 from ops.sqlite.source import Way
-from ops.tree.compare import read_tree
-from ops.tree.metadata import lenient_xattrs
+from ops.tree.catalogue import Catalogue
+from ops.tree.crew import Crew, crew
+from ops.tree.reading import Checking, TreeCheck, read_tree
+from ops.tree.transfer import forget_pages
+from ops.tree.work import Trees
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effort:
+    """How thoroughly files are read, and by how many processes.
+
+    `contents` reads what is in them, `from_disk` makes the kernel forget what it has of them
+    first.
+    """
+
+    jobs: int = 1
+    contents: bool = True
+    from_disk: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,15 +56,19 @@ class DatabaseFacts:
 
 def check_pair(
     copy: Instance,
+    workers: Crew,
     *,
     profile: Profile,
-    expected: Mapping[bytes, Entry],
+    expected: Catalogue,
     progress: ReportProgress,
 ) -> tuple[CheckCounts, tuple[Finding, ...]]:
     """Check a private copy, which nobody else has open, by reading all of it again.
 
+    Other processes, where there are any, read the files while this one checks the database.
+
     Args:
         copy: The copy.
+        workers: Read its attachments.
         profile: What the application's rows mean.
         expected: What was read from the source, by path.
         progress: Called as the work goes on.
@@ -61,46 +79,101 @@ def check_pair(
     Raises:
         DestinationError: The copy cannot be read.
     """
-    entries = read_entries(
-        copy.attachments, expected.values(), DestinationError, progress, contents=True
-    )
-    progress(Progress(step="check database"))
+    reread = _Reread(expected, progress)
+    workers.advance = reread.bytes
+    checking = Checking(expected, copy.attachments, reread.files)
+    workers.start(checking)
+    tables, findings, references = _check_database(copy, profile, expected, workers)
+    workers.finish()
+    tree = checking.result(workers)
+    return _counts(tables, tree, references), (*findings, *tree.findings)
+
+
+def _check_database(
+    copy: Instance, profile: Profile, entries: Catalogue, workers: Crew
+) -> tuple[int, tuple[Finding, ...], ReferenceCounts]:
     try:
         connection = connect(copy.database, "mode=ro&immutable=1", 0)
     except sqlite3.Error as error:
-        return CheckCounts(), (unreadable(display(str(error))),)
+        return 0, (unreadable(display(str(error))),), ReferenceCounts()
     try:
-        database = judge_database(connection, profile, quick=False, private=True)
+        return _check_rows(connection, profile, entries, workers.pump)
     finally:
         connection.close()
-    found, references = match_files(database.named, entries)
-    return (
-        count_checks(database, entries, references),
-        (
-            *database.findings,
-            *found,
-            *compare_with(expected, entries, copy.attachments),
-        ),
+
+
+def _check_rows(
+    connection: sqlite3.Connection,
+    profile: Profile,
+    entries: Catalogue,
+    meanwhile: Callable[[], None],
+) -> tuple[int, tuple[Finding, ...], ReferenceCounts]:
+    """Judge a private database, and match its rows with files; count its tables."""
+    findings = tuple(check_database(connection, profile, private=True, meanwhile=meanwhile))
+    try:
+        tables = len(list_tables(connection))
+        if not known_references(connection, profile):
+            return tables, findings, ReferenceCounts()
+        rows = read_references(connection, profile)
+        found, references = check_references(rows, entries, meanwhile)
+    except sqlite3.DatabaseError as error:
+        unread = unreadable(display(f"rows that name files: {error}"))
+        return 0, (*findings, unread), ReferenceCounts()
+    return tables, (*findings, *found), references
+
+
+def _counts(tables: int, tree: TreeCheck, references: ReferenceCounts) -> CheckCounts:
+    return CheckCounts(
+        tables=tables,
+        files=tree.files,
+        bytes_read=tree.bytes,
+        referenced=references.referenced,
+        digests_right=references.digests_right,
+        digests_wrong=references.digests_wrong,
+        missing=references.missing,
+        orphans=references.orphans,
     )
 
 
-def compare_with(
-    expected: Mapping[bytes, Entry], entries: Mapping[bytes, Entry], root: Path
-) -> Iterator[Finding]:
-    """Compare trees, fairly: what this process or file system cannot keep is a warning.
+def forget_database(database: Path) -> None:
+    """Have the kernel forget what it has of a database of ours in memory.
 
-    Args:
-        expected: The entries that should be there, by path.
-        entries: Those that are.
-        root: The tree that they are in.
+    Raises:
+        DestinationError: It cannot be read.
     """
-    privileged = os.geteuid() == 0
-    names = frozenset(name for entry in expected.values() for name, _ in entry.xattrs)
-    yield from compare_trees(
-        expected,
-        entries,
-        unknown_xattrs=lenient_xattrs(root, names, privileged=privileged),
-    )
+    try:
+        with database.open("rb") as file:
+            forget_pages(file.fileno())
+    except OSError as error:
+        raise os_failure(DestinationError, "read", database, error) from error
+
+
+class _Reread:
+    """What to tell while files are read again."""
+
+    def __init__(self, expected: Catalogue | None, progress: ReportProgress) -> None:
+        _, self._files_total, self._bytes_total, *_ = expected.tally() if expected else (0, 0, 0)
+        self._progress = progress
+        self._bytes = self._files = 0
+
+    def bytes(self, count: int) -> None:
+        self._bytes += count
+        self._tell()
+
+    def files(self, count: int) -> None:
+        self._files += count
+        self._tell()
+
+    def _tell(self) -> None:
+        self._progress(
+            Progress(
+                step="re-read attachments",
+                bytes_done=self._bytes,
+                bytes_total=self._bytes_total,
+                files_done=self._files,
+                files_total=self._files_total,
+            )
+        )
 
 
 def unreadable(message: str) -> Finding:
@@ -115,12 +188,7 @@ def unreadable(message: str) -> Finding:
 
 
 def judge_database(
-    connection: sqlite3.Connection,
-    profile: Profile,
-    *,
-    quick: bool,
-    private: bool = False,
-    way: Way | None = None,
+    connection: sqlite3.Connection, profile: Profile, *, quick: bool, way: Way
 ) -> DatabaseFacts:
     """Judge an open database, and list its rows that name files.
 
@@ -128,73 +196,51 @@ def judge_database(
         connection: To a database that does not change meanwhile.
         profile: What the application's rows mean.
         quick: Leave the indexes out.
-        private: Nobody else has the file (see `check_integrity`).
         way: How it was opened, for the report.
     """
-    findings = tuple(check_database(connection, profile, quick=quick, private=private))
+    findings = tuple(check_database(connection, profile, quick=quick))
     named: tuple[NamedFile, ...] | None = None
     tables = 0
     try:
         tables = len(list_tables(connection))
         if known_references(connection, profile):
-            named = read_references(connection, profile)
+            named = tuple(read_references(connection, profile))
     except sqlite3.DatabaseError as error:
         findings = (*findings, unreadable(display(f"rows that name files: {error}")))
     return DatabaseFacts(findings=findings, named=named, tables=tables, way=way)
 
 
 def match_files(
-    named: tuple[NamedFile, ...] | None, entries: Mapping[bytes, Entry]
+    named: Iterable[NamedFile] | None, entries: Catalogue
 ) -> tuple[tuple[Finding, ...], ReferenceCounts]:
     """Compare rows with files, where any column that names files is known."""
     return ((), ReferenceCounts()) if named is None else check_references(named, entries)
 
 
 def read_entries(
-    root: Path,
-    expected: Iterable[Entry],
-    error: type[OpsError],
-    progress: ReportProgress,
-    *,
-    contents: bool,
-) -> dict[bytes, Entry]:
-    """Read a tree into memory, telling progress against what is expected to be there."""
-    sizes = [entry.size for entry in expected if entry.kind is Kind.FILE]
-    bytes_total, files_total = sum(sizes), len(sizes)
-    bytes_read = files_done = 0
-    entries: dict[bytes, Entry] = {}
+    root: Path, *, blame: str, effort: Effort, spill: Path, progress: ReportProgress
+) -> Catalogue:
+    """Read a tree: every entry, and the SHA-256 of each file where contents are wanted.
 
-    def advance(count: int) -> None:
-        nonlocal bytes_read
-        bytes_read += count
-        progress(
-            Progress(
-                step="re-read attachments",
-                bytes_done=bytes_read,
-                bytes_total=bytes_total,
-                files_done=files_done,
-                files_total=files_total,
-            )
-        )
+    Args:
+        root: The tree.
+        blame: Whose failure it is when it cannot be read, "source" or "destination".
+        effort: How it is read.
+        spill: Where the record of a large tree is kept meanwhile.
+        progress: Called as the work goes on.
 
-    for entry in read_tree(root, error=error, contents=contents, advance=advance):
-        entries[entry.path] = entry
-        files_done += entry.kind is Kind.FILE
-    return entries
+    Raises:
+        OpsError: It cannot be read.
+    """
+    reread = _Reread(None, progress)
+    trees = Trees(source=root, blame=blame, digests=effort.contents, from_disk=effort.from_disk)
+    with crew(trees, jobs=effort.jobs, advance=reread.bytes) as workers:
+        return read_tree(workers, spill=spill, advance=reread.files)
 
 
 def count_checks(
-    database: DatabaseFacts, entries: Mapping[bytes, Entry], references: ReferenceCounts
+    database: DatabaseFacts, entries: Catalogue, references: ReferenceCounts
 ) -> CheckCounts:
     """Add up what was looked at."""
-    files = [entry for entry in entries.values() if entry.kind is Kind.FILE]
-    return CheckCounts(
-        tables=database.tables,
-        files=len(files),
-        bytes_read=sum(entry.size for entry in files if entry.digest),
-        referenced=references.referenced,
-        digests_right=references.digests_right,
-        digests_wrong=references.digests_wrong,
-        missing=references.missing,
-        orphans=references.orphans,
-    )
+    _, files, read, *_ = entries.tally()
+    return _counts(database.tables, TreeCheck(findings=(), files=files, bytes=read), references)

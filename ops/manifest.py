@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,28 +103,67 @@ def _entry_fields(entry: Entry) -> dict[str, Any]:
     return fields
 
 
-def decode_manifest(document: bytes) -> tuple[Head, tuple[Entry, ...]]:
-    """Read a manifest back.
+def decode_manifest(lines: Iterable[bytes]) -> tuple[Head, Iterator[Entry]]:
+    """Read a manifest back, line by line.
+
+    Returns:
+        The head, and the entries as they come. The last line, which tells whether the manifest
+        is whole, is looked at when all have been taken.
 
     Raises:
-        ManifestError: It is no manifest, is of a newer format, or was damaged.
+        ManifestError: It is no manifest, is of a newer format, or was damaged; also while the
+            entries are taken.
     """
-    *lines, last = document.splitlines(keepends=True) or [b""]
+    numbered = iter(lines)
+    whole = hashlib.sha256()
+    first = next(numbered, b"")
+    whole.update(first)
+    with _as_manifest_error():
+        fields = json.loads(first)
+        if not isinstance(fields, dict):
+            raise ManifestError("it is no manifest of this tool")
+        head = _decode_head(fields)
+    return head, _decode_entries(numbered, whole)
+
+
+def _decode_entries(lines: Iterator[bytes], whole: "hashlib._Hash") -> Iterator[Entry]:
+    count = 0
+    line = next(lines, None)
+    while line is not None:
+        after = next(lines, None)
+        with _as_manifest_error():
+            fields = json.loads(line)
+            if not isinstance(fields, dict):
+                raise ManifestError("it is no manifest, or its end is missing")
+            if "entries" in fields:
+                _require_end(fields, line, after, count, whole.hexdigest())
+                return
+            whole.update(line)
+            entry = _decode_entry(fields)
+        count += 1
+        yield entry
+        line = after
+    raise ManifestError("it is no manifest, or its end is missing")
+
+
+def _require_end(
+    fields: dict[str, Any], line: bytes, after: bytes | None, count: int, digest: str
+) -> None:
+    if after is not None or fields.get("sha256") != digest:
+        raise ManifestError("it was changed after it was written")
+    if line != _line({"entries": count, "sha256": digest}):
+        raise ManifestError("its last line was changed after it was written")
+
+
+@contextmanager
+def _as_manifest_error() -> Iterator[None]:
+    """Tell whatever a broken document makes Python say as one kind of failure."""
     try:
-        closing = json.loads(last)
-        if not lines or not isinstance(closing, dict) or "entries" not in closing:
-            raise ManifestError("it is no manifest, or its end is missing")
-        head = _decode_head(json.loads(lines[0]))
-        if closing.get("sha256") != hashlib.sha256(b"".join(lines)).hexdigest():
-            raise ManifestError("it was changed after it was written")
-        if last != _line({"entries": len(lines) - 1, "sha256": closing["sha256"]}):
-            raise ManifestError("its last line was changed after it was written")
-        entries = tuple(_decode_entry(json.loads(line)) for line in lines[1:])
+        yield
     except ManifestError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ManifestError(f"it is no manifest: {error}") from error
-    return head, entries
 
 
 def _decode_head(fields: dict[str, Any]) -> Head:

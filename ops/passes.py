@@ -1,67 +1,73 @@
 """Passes over the attachments of a source, each bringing the copy closer to it."""
 
-from ops.model import Entry, Kind, Progress, ReportProgress
-from ops.tree.copying import Copier
-from ops.tree.directories import Directories
+from pathlib import Path
+
+from ops.model import Progress, ReportProgress
+from ops.tree.crew import Crew
 from ops.tree.scan import TreeSize
-from ops.tree.update import Pass, TreeCopy, update_copy
+from ops.tree.update import TreeCopy, Update
 
 
-class Passes:
-    """The copy of a tree so far, and what to tell about it while passes are made over the source.
+class _Told:
+    """What to tell of the first pass; later ones look at every entry again, which is no news."""
 
-    Args:
-        source: The tree to read.
-        copy: Where to write; empty before the first pass.
-        size: The totals that are expected, for progress only.
-        progress: Called as the work goes on.
-    """
-
-    def __init__(
-        self,
-        source: Directories,
-        copy: Directories,
-        *,
-        size: TreeSize,
-        progress: ReportProgress,
-    ) -> None:
-        self.tree = TreeCopy()
-        self.bytes_read = 0
-        self.copier = Copier(source, copy, advance=self._advance_bytes)
-        self._source = source
+    def __init__(self, size: TreeSize, progress: ReportProgress) -> None:
         self._size = size
         self._progress = progress
-        self._files = 0
+        self._bytes = self._files = 0
 
-    def update(self, *, delete: bool) -> Pass:
-        """Make one pass over the source; the first copies all.
+    def bytes(self, count: int) -> None:
+        self._bytes += count
+        self._tell(count)
 
-        Args:
-            delete: Remove from the copy what the source has no more.
-        """
-        first = not self.tree.entries
-        advance = self._advance_entry if first else _ignore
-        return update_copy(self._source, self.copier, self.tree, delete=delete, advance=advance)
+    def files(self, count: int) -> None:
+        self._files += count
+        self._tell(count)
 
-    def _advance_bytes(self, count: int) -> None:
-        self.bytes_read += count
-        self._tell()
-
-    def _advance_entry(self, entry: Entry) -> None:
-        self._files += entry.kind is Kind.FILE
-        self._tell()
-
-    def _tell(self) -> None:
+    def _tell(self, count: int) -> None:
+        if not count:
+            return
         self._progress(
             Progress(
                 step="copy attachments",
-                bytes_done=self.bytes_read,
-                bytes_total=max(self._size.bytes, self.bytes_read),
+                bytes_done=self._bytes,
+                bytes_total=max(self._size.bytes, self._bytes),
                 files_done=self._files,
                 files_total=max(self._size.files, self._files),
             )
         )
 
 
-def _ignore(_entry: Entry) -> None:
-    """Later passes look at every entry again: that is no progress to show."""
+class Passes:
+    """The copy of a tree so far, and the passes that bring it up to date.
+
+    Args:
+        workers: Copy from the source to the copy, whose root must be there, and be empty.
+        spill: Where the record of a large tree is kept meanwhile.
+        size: The totals that are expected.
+        progress: Called as the work goes on.
+    """
+
+    def __init__(
+        self, workers: Crew, *, spill: Path, size: TreeSize, progress: ReportProgress
+    ) -> None:
+        self.tree = TreeCopy(workers, spill=spill)
+        self.parallel = workers.parallel
+        self._told = _Told(size, progress)
+        workers.advance = self._told.bytes
+
+    def update(self, *, delete: bool) -> frozenset[bytes]:
+        """Make one pass over the source; the first copies all. See `TreeCopy.update`."""
+        return self.start(delete=delete).finish()
+
+    def start(self, *, delete: bool) -> Update:
+        """Begin a pass, which goes on while this process does something else."""
+        return self.tree.start(delete=delete, advance=self._told.files)
+
+    def wait(self) -> None:
+        """Wait for the pass that goes on, if any.
+
+        Raises:
+            OpsError: It failed.
+        """
+        self.tree.wait()

@@ -1,19 +1,34 @@
 """Rows that name files, and the files themselves: compare them both ways."""
 
 import posixpath
+import re
 import sqlite3
-from collections.abc import Iterable, Mapping
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
 
 from ops.model import Entry, Finding, Kind, Severity
 from ops.names import display
 from ops.profile import Profile
 from ops.sqlite.content import NamedFile, list_columns, named_files
+from ops.tree.catalogue import Catalogue
 from ops.tree.directories import join_path
+from ops.tree.records import DIGEST, MODE, Record
 from ops.tree.scan import leaves_tree
 
 _MOST_LINKS = 40
 """As many as Linux follows (path_resolution(7))."""
+
+_MOST_ORPHANS = 1000
+"""Files without a row that are listed one by one; the rest are counted."""
+
+_SORTED_ROWS = 20_000
+_ROWS_BETWEEN = 1000
+
+_ODD = re.compile(rb"(?:^|/)\.{0,2}(?:/|$)|\0")
+"""What a path has that is not written in its shortest form, or leads out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +42,25 @@ class ReferenceCounts:
     orphans: int = 0
 
 
-def read_references(connection: sqlite3.Connection, profile: Profile) -> tuple[NamedFile, ...]:
+def read_references(connection: sqlite3.Connection, profile: Profile) -> Iterator[NamedFile]:
     """List the rows that name files, over every column of the profile that is there.
 
     Raises:
         sqlite3.Error: A table cannot be read.
     """
-    return tuple(
-        named
-        for reference in profile.references
-        for named in named_files(connection, reference.table, reference.column, reference.digest)
-    )
+    for reference in profile.references:
+        yield from named_files(connection, reference.table, reference.column, reference.digest)
+
+
+def by_path(named: Iterable[NamedFile]) -> Iterator[NamedFile]:
+    """Put rows in order of their paths, a lot of them at a time.
+
+    So the part of a catalogue that one needs is mostly the one that the last one needed.
+    """
+    rows = iter(named)
+    while lot := list(islice(rows, _SORTED_ROWS)):
+        lot.sort(key=attrgetter("path"))
+        yield from lot
 
 
 def known_references(connection: sqlite3.Connection, profile: Profile) -> bool:
@@ -54,9 +77,22 @@ def known_references(connection: sqlite3.Connection, profile: Profile) -> bool:
 
 def normal_path(path: bytes) -> bytes | None:
     """Return the path that a row's value means below the attachments, None if it is outside."""
+    if not _ODD.search(path):
+        return path
     normal = posixpath.normpath(path)
     outside = normal == b".." or normal.startswith((b"/", b"../"))
     return None if outside or b"\0" in normal else normal
+
+
+def resolve(path: bytes, entries: Catalogue) -> tuple[bytes, Record] | None:
+    """Return the path and record of what a path leads to, as `follow_links` finds it."""
+    record = entries.record(path)
+    if record is None or stat.S_ISLNK(record[MODE]):
+        entry = follow_links(path, entries)
+        if entry is None:
+            return None
+        path, record = entry.path, entries.record(entry.path)
+    return None if record is None else (path, record)
 
 
 def follow_links(path: bytes, entries: Mapping[bytes, Entry]) -> Entry | None:
@@ -85,7 +121,9 @@ def follow_links(path: bytes, entries: Mapping[bytes, Entry]) -> Entry | None:
 
 
 def check_references(
-    named: Iterable[NamedFile], entries: Mapping[bytes, Entry]
+    named: Iterable[NamedFile],
+    entries: Catalogue,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> tuple[tuple[Finding, ...], ReferenceCounts]:
     """Compare rows with files, both ways.
 
@@ -96,39 +134,49 @@ def check_references(
     Args:
         named: The rows that name files.
         entries: What is in the attachments directory, by path; digests may be empty.
+        meanwhile: Called now and then.
     """
     findings: list[Finding] = []
-    paths: dict[str, set[bytes]] = {"file": set(), "missing": set(), "right": set(), "wrong": set()}
-    for row in named:
-        where = f"{display(row.path)} ({row.table} {display(row.row)})"
+    files: set[bytes] = set()
+    missing: set[bytes] = set()
+    right: set[bytes] = set()
+    wrong: set[bytes] = set()
+    for number, row in enumerate(by_path(named)):
+        if not number % _ROWS_BETWEEN:
+            meanwhile()
         path = normal_path(row.path)
-        entry = None if path is None else follow_links(path, entries)
+        found = None if path is None else resolve(path, entries)
+        record = None if found is None else found[1]
         if path is None:
-            findings.append(_outside(where))
-        elif entry is None or entry.kind not in {Kind.FILE, Kind.SYMLINK}:
-            paths["missing"].add(path)
-            findings.append(_missing(where, entries.get(path)))
+            findings.append(_outside(_place(row)))
+        elif record is None or stat.S_IFMT(record[MODE]) not in {stat.S_IFREG, stat.S_IFLNK}:
+            missing.add(path)
+            findings.append(_missing(_place(row), entries.get(path)))
         else:
-            paths["file"].add(path)
-            if row.digest and entry.digest:
-                right = row.digest == entry.digest
-                paths["right" if right else "wrong"].add(path)
-                if not right:
-                    findings.append(_wrong_digest(where, row.digest, entry.digest))
-    orphans = [
-        path
-        for path, entry in entries.items()
-        if entry.kind is Kind.FILE and path not in paths["file"]
-    ]
-    findings.extend(_orphan(path) for path in orphans)
+            files.add(path)
+            if row.digest and record[DIGEST]:
+                digest = record[DIGEST].hex()
+                if row.digest == digest:
+                    right.add(path)
+                else:
+                    wrong.add(path)
+                    findings.append(_wrong_digest(_place(row), row.digest, digest))
+    orphans = [path for path in entries.files() if path not in files]
+    findings.extend(_orphan(display(path)) for path in orphans[:_MOST_ORPHANS])
+    if len(orphans) > _MOST_ORPHANS:
+        findings.append(_orphan(f"{len(orphans) - _MOST_ORPHANS} more files"))
     counts = ReferenceCounts(
-        referenced=len(paths["file"]),
-        digests_right=len(paths["right"] - paths["wrong"]),
-        digests_wrong=len(paths["wrong"]),
-        missing=len(paths["missing"]),
+        referenced=len(files),
+        digests_right=len(right - wrong),
+        digests_wrong=len(wrong),
+        missing=len(missing),
         orphans=len(orphans),
     )
     return tuple(findings), counts
+
+
+def _place(row: NamedFile) -> str:
+    return f"{display(row.path)} ({row.table} {display(row.row)})"
 
 
 def _missing(where: str, entry: Entry | None) -> Finding:
@@ -151,11 +199,11 @@ def _wrong_digest(where: str, recorded: str, digest: str) -> Finding:
     )
 
 
-def _orphan(path: bytes) -> Finding:
+def _orphan(where: str) -> Finding:
     return Finding(
         kind="orphan",
         severity=Severity.NOTE,
-        where=display(path),
+        where=where,
         expected="a row that names it",
         found="none",
     )

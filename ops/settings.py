@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ops.errors import UsageError
-from ops.profile import DEFAULT_PROFILE
 
 DEFAULTS: dict[str, str] = {
     "source_db": "",
@@ -18,10 +17,12 @@ DEFAULTS: dict[str, str] = {
     "instance_root": "",
     "lock_timeout": "30",
     "in_use_timeout": "600",
+    "jobs": "",
 }
 """Every key of the configuration section `ops`, declared so that variables can override it."""
 
 _MOST_SECONDS = 3600.0
+_MOST_JOBS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,8 @@ class Settings:
 
     `source_db` and `source_attachments` are the flags, `configured_db` and
     `configured_attachments` the same from the configuration; empty where not given. `manage` is
-    an argument list. `environment` is a copy of the process's.
+    an argument list. `jobs` is the number of processes, 0 where it is left to us. `environment`
+    is a copy of the process's.
     """
 
     source_db: str = ""
@@ -51,6 +53,7 @@ class Settings:
     instance_root: str = ""
     lock_timeout_seconds: float = 30.0
     in_use_timeout_seconds: float = 600.0
+    jobs: int = 0
     environment: Mapping[str, str]
 
     @property
@@ -66,6 +69,7 @@ def read_settings(
     source_db: str = "",
     source_attachments: str = "",
     profile: str = "",
+    jobs: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Settings:
     """Combine flags and the configuration section `ops` into settings.
@@ -75,11 +79,14 @@ def read_settings(
         source_db: The flag `--source-db`.
         source_attachments: The flag `--source-attachments`.
         profile: The flag `--profile`.
+        jobs: The flag `--jobs`.
         environment: The process's environment; read here, and nowhere else, when None.
 
     Raises:
         UsageError: A key is unknown, or a value is not of its kind.
     """
+    from ops.profile import DEFAULT_PROFILE
+
     unknown = sorted(set(config) - set(DEFAULTS))
     if unknown:
         raise UsageError(
@@ -101,6 +108,7 @@ def read_settings(
         instance_root=_text(config, "instance_root"),
         lock_timeout_seconds=_seconds(config, "lock_timeout"),
         in_use_timeout_seconds=_seconds(config, "in_use_timeout"),
+        jobs=_jobs(config, jobs),
         environment=dict(os.environ if environment is None else environment),
     )
 
@@ -133,6 +141,30 @@ def _seconds(config: Mapping[str, Any], key: str) -> float:
     return parse_seconds(config.get(key, DEFAULTS[key]), f"ops.{key}")
 
 
+def _jobs(config: Mapping[str, Any], flag: str) -> int:
+    value, origin = (flag, "--jobs") if flag else (config.get("jobs"), "ops.jobs")
+    if value is None or value == "":
+        return 0
+    try:
+        count = int(str(value))
+    except ValueError as error:
+        raise UsageError(f"{origin} must be a number of processes, not {value!r}") from error
+    if not 1 <= count <= _MOST_JOBS:
+        raise UsageError(f"{origin} must lie between 1 and {_MOST_JOBS}")
+    return count
+
+
+def reads_disk(value: str) -> bool:
+    """Read `--check`.
+
+    Raises:
+        UsageError: It is neither memory nor disk.
+    """
+    if value not in {"", "memory", "disk"}:
+        raise UsageError(f"--check must be memory or disk, not {value}")
+    return value == "disk"
+
+
 def parse_seconds(value: Any, origin: str) -> float:
     """Read a number of seconds, at most an hour.
 
@@ -141,7 +173,7 @@ def parse_seconds(value: Any, origin: str) -> float:
     """
     try:
         seconds = float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{origin} must be a number of seconds, not {value!r}") from error
     if not 0 <= seconds <= _MOST_SECONDS:
         raise UsageError(f"{origin} must lie between 0 and {_MOST_SECONDS:.0f} seconds")

@@ -14,7 +14,7 @@ from ops.scratch import scratch_directory
 from ops.sqlite.content import check_integrity, list_tables
 from ops.sqlite.header import DatabaseFile
 from ops.sqlite.source import OpenDatabase, Way, let_go, read_steadily
-from ops.tree.scan import TreeMeter, TreeSize, scan_tree
+from ops.tree.scan import TreeMeter, TreeSize, survey_tree
 
 _DEVICES = frozenset({Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE})
 
@@ -32,9 +32,21 @@ class SourceSurvey:
 
 
 def survey_source(
-    instance: Instance, profile: Profile, *, lock_timeout_seconds: float, progress: ReportProgress
+    instance: Instance,
+    profile: Profile,
+    *,
+    quick: bool = False,
+    lock_timeout_seconds: float,
+    progress: ReportProgress,
 ) -> SourceSurvey:
     """Validate a source: both halves are there, of the right kind, readable and sound.
+
+    Args:
+        instance: The source.
+        profile: What is known of its application.
+        quick: Leave the indexes of the database to the check of its copy.
+        lock_timeout_seconds: How long to wait for a lock.
+        progress: Called as the work goes on.
 
     Raises:
         SourceError: It cannot be used; the message says which half and why.
@@ -45,16 +57,15 @@ def survey_source(
         progress(Progress(step="check source database"))
         file, way, tables, findings = read_steadily(
             instance.database,
-            lambda database: _survey_database(database, instance.database, profile),
+            lambda database: _survey_database(database, instance.database, profile, quick=quick),
             scratch=scratch,
             timeout_seconds=lock_timeout_seconds,
         )
     refuse_inside(file.path, attachments)
     meter = TreeMeter()
     links: list[Entry] = []
-    for entry in scan_tree(attachments, error=SourceError):
+    for entry in survey_tree(attachments, meter, error=SourceError):
         _refuse_device(entry, attachments)
-        meter.add(entry)
         if entry.kind is Kind.SYMLINK:
             links.append(entry)
         progress(
@@ -112,18 +123,43 @@ def refuse_inside(database: Path, attachments: Path) -> None:
 
 
 def _survey_database(
-    database: OpenDatabase, path: Path, profile: Profile
+    database: OpenDatabase, path: Path, profile: Profile, *, quick: bool
 ) -> tuple[DatabaseFile, Way, int, tuple[Finding, ...]]:
     """Look at a database, or refuse it.
 
     Raises:
         SourceError: It is damaged, empty or another application's.
     """
-    findings = _judge_database(database, path, profile)
+    findings = _judge_database(database, path, profile, quick=quick)
     return database.file, database.way, len(list_tables(database.connection)), findings
 
 
-def _judge_database(database: OpenDatabase, path: Path, profile: Profile) -> tuple[Finding, ...]:
+def refuse_damage(
+    instance: Instance, profile: Profile, *, scratch: Path, lock_timeout_seconds: float
+) -> None:
+    """Check a source's database in full, after its copy was found damaged.
+
+    Args:
+        instance: The source.
+        profile: What is known of its application.
+        scratch: A private directory for a database that must be recovered to be read.
+        lock_timeout_seconds: How long to wait for a lock.
+
+    Raises:
+        SourceError: It is the source that is damaged.
+        BusyError: The database stayed locked.
+    """
+    read_steadily(
+        instance.database,
+        lambda database: _judge_database(database, instance.database, profile, quick=False),
+        scratch=scratch,
+        timeout_seconds=lock_timeout_seconds,
+    )
+
+
+def _judge_database(
+    database: OpenDatabase, path: Path, profile: Profile, *, quick: bool
+) -> tuple[Finding, ...]:
     if not list_tables(database.connection):
         raise SourceError(
             f"the database has no tables: {display(path)}",
@@ -132,7 +168,7 @@ def _judge_database(database: OpenDatabase, path: Path, profile: Profile) -> tup
     by_table = database.way is Way.ROLLBACK
     if by_table:
         let_go(database)  # its writers wait for as long as it is read: the copy is checked whole
-    integrity = check_integrity(database.connection, by_table=by_table)
+    integrity = check_integrity(database.connection, quick=quick, by_table=by_table)
     if integrity.messages:
         raise SourceError(
             f"the database is corrupt: {display(path)}: {display(integrity.messages[0])}"

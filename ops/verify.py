@@ -1,7 +1,7 @@
 """Check an instance by itself, and against its source or the record of its copy."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ops.counterpart import compare_with_manifest, compare_with_source
 from ops.errors import DamagedError, DestinationError, SourceError, UsageError, os_failure
 from ops.inspection import (
     DatabaseFacts,
-    compare_with,
+    Effort,
     count_checks,
     judge_database,
     match_files,
@@ -18,7 +18,7 @@ from ops.inspection import (
     unreadable,
 )
 from ops.manifest import Head, ManifestError, decode_manifest
-from ops.model import Entry, Finding, Instance, Progress, ReportProgress
+from ops.model import Finding, Instance, Progress, ReportProgress
 from ops.names import display
 from ops.profile import Profile
 from ops.references import normal_path, read_references
@@ -28,6 +28,10 @@ from ops.settlement import refuse_unsettled
 from ops.sqlite.content import NamedFile
 from ops.sqlite.source import read_steadily
 from ops.survey import find_attachments
+from ops.tree.catalogue import Catalogue, catalogue_of
+from ops.tree.compare import compare_trees
+from ops.tree.crew import FEW_BYTES, FEW_FILES, fitting_jobs
+from ops.tree.scan import measure_tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,8 @@ class VerifyRequest:
     """What to verify, against what, and how thoroughly.
 
     At most one of `source` and `manifest` is given. `quick` leaves out the contents of files
-    and the indexes of the database.
+    and the indexes of the database; `from_disk` has the kernel forget what it has of a file in
+    memory before it is read. `jobs` processes read the files, 0 leaves it to us.
     """
 
     instance: Instance
@@ -43,7 +48,15 @@ class VerifyRequest:
     source: Instance | None = None
     manifest: Path | None = None
     quick: bool = False
+    from_disk: bool = False
+    jobs: int = 0
     lock_timeout_seconds: float = 30.0
+
+    def effort(self, attachments: Path) -> Effort:
+        """Return how a tree is read, after a look at whether there is much."""
+        size = measure_tree(attachments, error=DestinationError, files=FEW_FILES, size=FEW_BYTES)
+        jobs = fitting_jobs(self.jobs, files=size.files, size=size.bytes)
+        return Effort(jobs=jobs, contents=not self.quick, from_disk=self.from_disk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +77,6 @@ def verify(request: VerifyRequest, *, progress: ReportProgress) -> Verification:
         UsageError: The manifest cannot be used.
         BusyError: A database stayed locked.
     """
-    manifest = _read_manifest(request.manifest) if request.manifest else None
     instance = request.instance
     unknown = refuse_unsettled((instance.database, instance.attachments), DestinationError)
     if request.source is not None:
@@ -75,9 +87,11 @@ def verify(request: VerifyRequest, *, progress: ReportProgress) -> Verification:
     except SourceError as error:
         raise DestinationError(error.message, hint=error.hint) from error
     with scratch_directory(os.path.realpath(request.instance.database)) as scratch:
+        manifest = _read_manifest(request.manifest, scratch) if request.manifest else None
         database = _examine(request, scratch, progress)
+        effort = request.effort(attachments)
         entries = read_entries(
-            attachments, (), DestinationError, progress, contents=not request.quick
+            attachments, blame="destination", effort=effort, spill=scratch, progress=progress
         )
         found, references = match_files(database.named, entries)
         if references.missing and database.named is not None:
@@ -88,7 +102,9 @@ def verify(request: VerifyRequest, *, progress: ReportProgress) -> Verification:
             *database.findings,
             *found,
             *check_links(entries.values()),
-            *_compare(request, manifest, entries, scratch, progress),
+            *_compare(
+                request, manifest, entries, effort=effort, scratch=scratch, progress=progress
+            ),
         )
     return Verification(
         findings=findings,
@@ -99,8 +115,10 @@ def verify(request: VerifyRequest, *, progress: ReportProgress) -> Verification:
 
 def _compare(
     request: VerifyRequest,
-    manifest: tuple[Head, tuple[Entry, ...]] | None,
-    entries: Mapping[bytes, Entry],
+    manifest: tuple[Head, Catalogue] | None,
+    entries: Catalogue,
+    *,
+    effort: Effort,
     scratch: Path,
     progress: ReportProgress,
 ) -> Iterator[Finding]:
@@ -110,9 +128,8 @@ def _compare(
     try:
         if manifest is not None:
             progress(Progress(step="compare with the manifest"))
-            head, listed = manifest
-            expected = {entry.path: entry for entry in listed}
-            yield from compare_with(expected, entries, request.instance.attachments)
+            head, expected = manifest
+            yield from compare_trees(expected, entries, root=request.instance.attachments)
             yield from compare_with_manifest(
                 database, head, scratch=scratch, timeout_seconds=timeout_seconds
             )
@@ -124,7 +141,8 @@ def _compare(
                 request.source,
                 scratch=scratch,
                 timeout_seconds=timeout_seconds,
-                contents=not request.quick,
+                effort=effort,
+                progress=progress,
             )
     except OSError as error:
         raise os_failure(DestinationError, "compare", error.filename or database, error) from error
@@ -152,12 +170,12 @@ def _still_there(
     request: VerifyRequest,
     scratch: Path,
     named: tuple[NamedFile, ...],
-    entries: Mapping[bytes, Entry],
+    entries: Catalogue,
 ) -> tuple[NamedFile, ...]:
     """Leave out rows whose file is missing because a live instance has deleted both since."""
     again = read_steadily(
         request.instance.database,
-        lambda database: read_references(database.connection, request.profile),
+        lambda database: tuple(read_references(database.connection, request.profile)),
         scratch=scratch,
         timeout_seconds=request.lock_timeout_seconds,
     )
@@ -169,9 +187,11 @@ def _still_there(
     )
 
 
-def _read_manifest(path: Path) -> tuple[Head, tuple[Entry, ...]]:
+def _read_manifest(path: Path, spill: Path) -> tuple[Head, Catalogue]:
     try:
-        return decode_manifest(path.read_bytes())
+        with path.open("rb") as file:
+            head, entries = decode_manifest(file)
+            return head, catalogue_of(entries, spill)
     except ManifestError as error:
         raise UsageError(
             f"cannot use the manifest {display(path)}: {error}",

@@ -49,6 +49,11 @@ class Workspace:
         """Where a database that needs recovery is copied to be read."""
         return space_beside(self.destination.database) / "scratch"
 
+    @property
+    def locks(self) -> tuple[int, ...]:
+        """The descriptors that keep others away, for those who help with the work."""
+        return tuple(claim.descriptor for claim in self.claims)
+
     def swap(self) -> Swap:
         """Return the parts to be put in place, which are ready.
 

@@ -10,12 +10,12 @@ from ops.cli.decorator import Result, task
 from ops.errors import UsageError, VerificationError
 from ops.model import Clock, Instance
 from ops.names import display
-from ops.profile import load_profile
 from ops.settings import (
     absolute_path,
     given_places,
     parse_seconds,
     read_settings,
+    reads_disk,
     required_file,
     required_path,
     waits,
@@ -29,6 +29,11 @@ _SOURCE = {
 }
 _PROFILE = {
     "profile": "Built-in profile, a TOML file of your own, or none. Default: ciso_assistant."
+}
+_EFFORT = {
+    "check": "Where the check may read from: memory (the default), or disk, for which the kernel"
+    " first forgets what it has of each file.",
+    "jobs": "Processes that work on files. Default: as many as there are cores, 1 for small trees.",
 }
 _JSON = {"json": "Print one JSON document instead of text."}
 
@@ -45,6 +50,7 @@ _JSON = {"json": "Print one JSON document instead of text."}
         "force": "Replace what stands at the destination without asking.",
         "dry_run": "Validate, print the plan and stop; nothing is written.",
         "manifest": "Also write a record of the copy to this file, for `inv verify`.",
+        **_EFFORT,
         **_PROFILE,
         **_JSON,
     }
@@ -59,6 +65,8 @@ def clone(
     dest_in_use: str = "",
     hold_writers: str = "",
     manifest: str = "",
+    check: str = "",
+    jobs: str = "",
     profile: str = "",
     force: bool = False,
     dry_run: bool = False,
@@ -69,6 +77,7 @@ def clone(
     from ops.cli.progress import show_progress
     from ops.cli.render import outcome_lines, plan_lines
     from ops.clone import Request, plan_clone, run_clone
+    from ops.profile import load_profile
     from ops.source import locate_source
 
     dry_run = dry_run or bool(context.config.run.dry)
@@ -77,6 +86,7 @@ def clone(
         source_db=source_db,
         source_attachments=source_attachments,
         profile=profile,
+        jobs=jobs,
     )
     destination = Instance(
         database=required_file(dest_db, "--dest-db"),
@@ -94,9 +104,11 @@ def clone(
         lock_timeout_seconds=settings.lock_timeout_seconds,
         wait_seconds=settings.in_use_timeout_seconds if waits(dest_in_use) else 0,
         hold_seconds=parse_seconds(hold_writers, "--hold-writers") if hold_writers else 0,
+        jobs=settings.jobs,
+        from_disk=reads_disk(check),
     )
     with show_progress(messages()) as progress:
-        plan = plan_clone(request, progress=progress)
+        plan = plan_clone(request, quick=force and not dry_run, progress=progress)
     if dry_run:
         return Result(document=plan_document(plan), lines=plan_lines(plan))
     print_lines(messages(), plan_lines(plan))
@@ -115,6 +127,7 @@ def clone(
         "source_attachments": "Compare with this attachments directory; goes with --source-db.",
         "manifest": "Compare with the record that `inv clone --manifest` wrote.",
         "quick": "Leave out the contents of files and the indexes of the database.",
+        **_EFFORT,
         **_PROFILE,
         **_JSON,
     }
@@ -127,6 +140,8 @@ def verify(
     source_db: str = "",
     source_attachments: str = "",
     manifest: str = "",
+    check: str = "",
+    jobs: str = "",
     profile: str = "",
     quick: bool = False,
     json: bool = False,
@@ -138,10 +153,11 @@ def verify(
     from ops.cli.documents import verification_report
     from ops.cli.progress import show_progress
     from ops.cli.render import verification_lines
+    from ops.profile import load_profile
     from ops.verify import VerifyRequest
     from ops.verify import verify as verify_instance
 
-    settings = read_settings(context.config.ops, profile=profile)
+    settings = read_settings(context.config.ops, profile=profile, jobs=jobs)
     source = None
     if source_db or source_attachments:
         source = Instance(
@@ -161,6 +177,8 @@ def verify(
         source=source,
         manifest=absolute_path(manifest, "--manifest") if manifest else None,
         quick=quick,
+        from_disk=reads_disk(check),
+        jobs=settings.jobs,
         lock_timeout_seconds=settings.lock_timeout_seconds,
     )
     with show_progress(messages()) as progress:

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,21 +63,30 @@ def query(
             UTF-8 becomes a `DatabaseError`, for that is what they show.
     """
     try:
-        yield from connection.execute(statement, parameters)
+        # Not `yield from`, which would close the cursor where the connection is closed already.
+        for row in connection.execute(statement, parameters):  # noqa: UP028
+            yield row
     except UnicodeError as error:
         raise sqlite3.DatabaseError(f"the schema holds what is no text: {error}") from error
 
 
 @contextmanager
-def interruptible(connection: sqlite3.Connection) -> Iterator[None]:
-    """Let a signal end a statement that takes long.
+def interruptible(
+    connection: sqlite3.Connection, meanwhile: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Let a signal end a statement that takes long, and something else go on meanwhile.
 
     Python runs its signal handlers between its own instructions only, and what a handler raises
     inside a callback of SQLite is lost: so the statement is stopped first, and the signal
     delivered after it.
     """
     with held_signals() as arrived:
-        connection.set_progress_handler(lambda: bool(arrived), _STEPS_BETWEEN_LOOKS)
+
+        def look() -> bool:
+            meanwhile()
+            return bool(arrived)
+
+        connection.set_progress_handler(look, _STEPS_BETWEEN_LOOKS)
         try:
             yield
         except sqlite3.OperationalError as error:

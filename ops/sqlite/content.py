@@ -1,7 +1,7 @@
 """Ask a database what it holds and whether it is sound: facts, not judgements."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +79,7 @@ def check_integrity(
     quick: bool = False,
     private: bool = False,
     by_table: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Integrity:
     """Run `integrity_check`, or `quick_check`, which leaves indexes out.
 
@@ -89,6 +90,7 @@ def check_integrity(
             meanwhile, the process would be killed (SIGBUS).
         by_table: One table at a time, so that writers in rollback journal mode wait for one
             table only; the list of free pages is then left out.
+        meanwhile: Called now and then; what it raises is lost.
 
     An unknown function or collation (an application may bring its own) makes SQLite give up
     before it has looked at anything. Then each table is checked by itself, with the quick check
@@ -101,7 +103,7 @@ def check_integrity(
     if by_table:
         return _check_each_table(connection, pragma)
     try:
-        return Integrity(messages=_run_check(connection, pragma, None), unchecked=())
+        return Integrity(messages=_run_check(connection, pragma, None, meanwhile), unchecked=())
     except sqlite3.OperationalError as error:
         if primary_code(error) != sqlite3.SQLITE_ERROR:
             raise  # a lock, say: nothing is known of the database
@@ -130,11 +132,16 @@ def _require_no_lock(error: sqlite3.OperationalError) -> None:
         raise error
 
 
-def _run_check(connection: sqlite3.Connection, pragma: str, table: str | None) -> tuple[str, ...]:
+def _run_check(
+    connection: sqlite3.Connection,
+    pragma: str,
+    table: str | None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> tuple[str, ...]:
     argument = _MOST_MESSAGES if table is None else quote(table)
     rows: list[tuple[Any, ...]] = []
     try:
-        with interruptible(connection):
+        with interruptible(connection, meanwhile):
             rows = list(query(connection, f"PRAGMA {pragma}({argument})"))
     except sqlite3.DatabaseError as error:
         if primary_code(error) in _NO_VERDICT:
@@ -186,15 +193,21 @@ def named_files(
     rows = query(
         connection,
         f"SELECT CAST({quote(column)} AS TEXT), {digest}, {selected} FROM {quote(table)}"  # noqa: S608 - names are quoted
-        f" WHERE {quote(column)} IS NOT NULL AND {quote(column)} <> '' ORDER BY {selected}",
+        f" WHERE {quote(column)} IS NOT NULL AND {quote(column)} <> ''",
     )
     for path, recorded, *values in rows:
         yield NamedFile(
             table=table,
-            row=" ".join(f"{name}={value}" for name, value in zip(keys, values, strict=True)),
+            row=_row_name(keys, values),
             path=path.encode("utf-8", "surrogateescape"),
             digest=str(recorded or "").strip().lower(),
         )
+
+
+def _row_name(keys: tuple[str, ...], values: list[Any]) -> str:
+    if len(keys) == 1:  # the usual, and rows are many
+        return f"{keys[0]}={values[0]}"
+    return " ".join(f"{name}={value}" for name, value in zip(keys, values, strict=True))
 
 
 def _key_columns(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:

@@ -1,98 +1,21 @@
-"""Compare what a tree should hold with what it holds; re-read every byte."""
+"""Compare what a tree should hold with what it holds."""
 
 import hashlib
-import mmap
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
-from ops.errors import OpsError, os_failure
-from ops.model import Entry, Kind, narrowed_mode
+from ops.model import Entry, Finding, Kind, Severity, narrowed_mode
 from ops.names import display
-from ops.tree.directories import Directories, open_quietly, split_path
-from ops.tree.metadata import ACCESS_LIST, mode_without_acl, reach, read_xattrs
-from ops.tree.scan import walk
-from ops.tree.transfer import BUFFER_BYTES
+from ops.tree.metadata import ACCESS_LIST, lenient_xattrs, mode_without_acl
 
+Mismatch: TypeAlias = tuple[bytes, str, str, str, str]
+"""An error: the path, and kind, place, expected and found of its finding."""
 
-def read_tree(
-    root: Path,
-    *,
-    error: type[OpsError],
-    contents: bool = True,
-    advance: Callable[[int], None] = lambda _count: None,
-) -> Iterator[Entry]:
-    """Walk a tree and read it: the SHA-256 of every file, and extended attributes.
-
-    Args:
-        root: The directory.
-        error: The class of failure to raise where it cannot be read.
-        contents: Read the files. Otherwise digests stay empty.
-        advance: Called with the number of bytes after each piece read.
-
-    Yields:
-        The entries, the second name of a hard link with `link` set to its first.
-
-    Raises:
-        OpsError: Of the class given, naming the path and the cause.
-    """
-    buffer = mmap.mmap(-1, BUFFER_BYTES)
-    first_names: dict[tuple[int, int], Entry] = {}
-    try:
-        with Directories(root) as tree:
-            for entry in walk(tree):
-                first = first_names.get(entry.identity) if entry.links > 1 else None
-                if first is not None and entry.kind is not Kind.DIRECTORY:
-                    yield replace(entry, link=first.path, digest=first.digest, xattrs=first.xattrs)
-                    continue
-                read = _read_entry(tree, entry, buffer, contents=contents, advance=advance)
-                if read is None:
-                    continue
-                if read.links > 1:
-                    first_names[read.identity] = read
-                yield read
-    except OSError as failure:
-        raise os_failure(error, "read", failure.filename or root, failure) from failure
-
-
-def _read_entry(
-    tree: Directories,
-    entry: Entry,
-    buffer: mmap.mmap,
-    *,
-    contents: bool,
-    advance: Callable[[int], None],
-) -> Entry | None:
-    try:
-        if entry.kind is Kind.SYMLINK:
-            return entry
-        if entry.kind is Kind.DIRECTORY:
-            return replace(entry, xattrs=read_xattrs(tree.open(entry.path)))
-        directory, name = split_path(entry.path)
-        descriptor = tree.open(directory)
-        if entry.kind is not Kind.FILE or not contents:
-            return replace(entry, xattrs=read_xattrs(reach(name, descriptor)))
-        reader = open_quietly(name, directory=descriptor)
-        try:
-            digest = _hash_descriptor(reader, buffer, advance)
-            return replace(entry, digest=digest, xattrs=read_xattrs(reader))
-        finally:
-            os.close(reader)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        error.filename = tree.full_path(entry.path)
-        raise
-
-
-def _hash_descriptor(reader: int, buffer: mmap.mmap, advance: Callable[[int], None]) -> str:
-    digest = hashlib.sha256()
-    with memoryview(buffer) as view:
-        while count := os.readv(reader, [view]):
-            digest.update(view[:count])
-            advance(count)
-    return digest.hexdigest()
+Excused: TypeAlias = tuple[str, str, str, int]
+"""A sort of difference that nobody here can help: field, expected, found, how many entries."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +37,7 @@ def differences(expected: Entry, found: Entry) -> tuple[Difference, ...]:
     its own.
     """
     if expected.kind is not found.kind:
-        return (Difference(field="kind", expected=expected.kind, found=found.kind),)
+        return (Difference(field="kind", expected=expected.kind.value, found=found.kind.value),)
     pairs = [("size", str(expected.size), str(found.size))]
     if expected.digest and found.digest:
         pairs.append(("content", expected.digest, found.digest))
@@ -155,3 +78,108 @@ def _xattrs(entry: Entry) -> str:
     return " ".join(
         f"{display(name)}={hashlib.sha256(value).hexdigest()[:12]}" for name, value in entry.xattrs
     )
+
+
+class Comparison:
+    """Collects in what a tree differs from what it should be.
+
+    Other owners, as the copy of anybody but root has them, and attributes that the file system
+    does not know are warnings, one for each sort.
+
+    Args:
+        root: The tree that was found, to ask its file system about attributes.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.mismatches: list[Mismatch] = []
+        self._sorts: dict[tuple[str, str, str], int] = {}
+        self._root = root
+        self._excusable: dict[frozenset[str], bool] = {}
+
+    def missing(self, path: bytes, kind: Kind) -> None:
+        """Note an entry that is not there."""
+        self.mismatches.append((path, "missing", _where(path), kind.value, "nothing"))
+
+    def unexpected(self, path: bytes, kind: Kind) -> None:
+        """Note an entry that should not be there."""
+        self.mismatches.append((path, "unexpected", _where(path), "nothing", kind.value))
+
+    def compare(self, before: Entry, after: Entry) -> None:
+        """Compare an entry with what it should be."""
+        for difference in differences(before, after):
+            field, wanted, got = difference.field, difference.expected, difference.found
+            lost = field == "xattrs lost" and self._excuses(before, after)
+            if field == "owner" or lost:
+                self.excuse([(field, wanted, got, 1)])
+            else:
+                where = f"{_where(before.path)}: {field}"
+                self.mismatches.append((before.path, "changed", where, wanted, got))
+
+    def relinked(self, path: bytes, before: bytes, after: bytes) -> None:
+        """Note an entry that is not a name of the file that it should be one of."""
+        where = f"{_where(path)}: hard link"
+        self.mismatches.append((path, "changed", where, display(before), display(after)))
+
+    def excuse(self, excused: Iterable[Excused]) -> None:
+        """Count differences that nobody here can help."""
+        for field, wanted, got, count in excused:
+            key = (field, wanted, got)
+            self._sorts[key] = self._sorts.get(key, 0) + count
+
+    @property
+    def excused(self) -> list[Excused]:
+        """The sorts of differences that were excused, each with its number."""
+        return [(*key, count) for key, count in sorted(self._sorts.items())]
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return all as findings, in order of the paths."""
+        errors = [
+            Finding(kind=kind, severity=Severity.ERROR, where=where, expected=wanted, found=got)
+            for _, kind, where, wanted, got in sorted(self.mismatches, key=lambda one: one[0])
+        ]
+        warnings = [
+            Finding(
+                kind="changed",
+                severity=Severity.WARNING,
+                where=f"{count} {'entry' if count == 1 else 'entries'}: {field}",
+                expected=wanted,
+                found=got,
+            )
+            for field, wanted, got, count in self.excused
+        ]
+        return (*errors, *warnings)
+
+    def _excuses(self, before: Entry, after: Entry) -> bool:
+        lost = frozenset(dict(before.xattrs)) - frozenset(dict(after.xattrs))
+        if lost not in self._excusable:
+            self._excusable[lost] = self._root is not None and lost <= lenient_xattrs(
+                self._root, lost, privileged=os.geteuid() == 0
+            )
+        return self._excusable[lost]
+
+
+def compare_trees(
+    expected: Mapping[bytes, Entry], found: Mapping[bytes, Entry], *, root: Path | None = None
+) -> tuple[Finding, ...]:
+    """List everything in which a tree differs from what it should be, in order of the paths.
+
+    Args:
+        expected: The entries that should be there, by path.
+        found: Those that are.
+        root: Where they are, to ask about attributes that may be missing; none may without it.
+    """
+    comparison = Comparison(root)
+    for path, before in expected.items():
+        after = found.get(path)
+        if after is None:
+            comparison.missing(path, before.kind)
+        else:
+            comparison.compare(before, after)
+    for path, after in found.items():
+        if path not in expected:
+            comparison.unexpected(path, after.kind)
+    return comparison.findings()
+
+
+def _where(path: bytes) -> str:
+    return display(path) if path else "the attachments directory itself"

@@ -2,15 +2,16 @@
 
 import errno
 import hashlib
-import mmap
 import os
 import stat
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ops.errors import DestinationError, SourceError, os_failure
 from ops.model import Entry, Kind
 from ops.tree.directories import Directories, open_quietly, split_path
+from ops.tree.fresh import is_fresh
 from ops.tree.metadata import (
     ALL_KEPT,
     Kept,
@@ -19,31 +20,25 @@ from ops.tree.metadata import (
     read_xattrs,
 )
 from ops.tree.special import describe_special, make_special
-from ops.tree.transfer import BUFFER_BYTES, data_ranges, hash_zeros, write_all
+from ops.tree.transfer import (
+    NoDigest,
+    clone_content,
+    data_ranges,
+    hash_zeros,
+    new_buffer,
+    write_all,
+)
 
 _MOST_READS = 3
 """How often a file that changes under the reader is read before it is taken as it is."""
 
-_WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CLONED_BYTES = 128 * 1024
+"""A smaller file is copied faster than its content is shared."""
 
-_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
+WRITE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 """What opening an entry answers when it vanished or became something else."""
-
-
-_TICK_NANOSECONDS = 50_000_000
-_COARSE_NANOSECONDS = 2_000_000_000
-"""How far the clock of a file system steps: up to 10 ms, or whole seconds where it keeps those."""
-
-
-def is_fresh(entry: Entry, now_ns: int) -> bool:
-    """Tell whether a later change of an entry might fall into the same tick as its last one.
-
-    Args:
-        entry: As it was read.
-        now_ns: The time of the reading, by the clock that file times have.
-    """
-    coarse = entry.changed_ns % 10**9 == 0
-    return abs(now_ns - entry.changed_ns) < (_COARSE_NANOSECONDS if coarse else _TICK_NANOSECONDS)
 
 
 class VanishedError(Exception):
@@ -72,16 +67,24 @@ class Copier:
         source: The tree to read; nothing in it is changed, access times included where the
             process may avoid it (O_NOATIME).
         destination: The tree to write.
+        digests: Hash what is read; otherwise digests stay empty.
         advance: Called with the number of bytes after each piece read.
     """
 
     def __init__(
-        self, source: Directories, destination: Directories, *, advance: Callable[[int], None]
+        self,
+        source: Directories,
+        destination: Directories,
+        *,
+        digests: bool = True,
+        advance: Callable[[int], None],
     ) -> None:
         self._source = source
         self._destination = destination
         self._advance = advance
-        self._buffer = mmap.mmap(-1, BUFFER_BYTES)
+        self.buffer = new_buffer()
+        self._clones = True
+        self._digest = hashlib.sha256 if digests else NoDigest
 
     def copy(self, entry: Entry) -> Copied:
         """Copy an entry of any kind but a directory to the same path.
@@ -145,20 +148,10 @@ class Copier:
             full = self._destination.full_path(entry.path)
             raise os_failure(DestinationError, "set the metadata of", full, error) from error
 
-    def directory_xattrs(self, path: bytes) -> tuple[tuple[str, bytes], ...]:
-        """Read the extended attributes of a source directory.
-
-        Raises:
-            VanishedError: It is gone.
-            SourceError: They cannot be read.
-        """
-        try:
-            return read_xattrs(self._source.open(path))
-        except OSError as error:
-            raise self._unreadable(path, error) from error
-
-    def remove(self, path: bytes, *, directory: bool) -> None:
+    def remove(self, path: bytes, *, directory: bool, missing: bool = False) -> None:
         """Remove one entry of the copy; a directory must be empty.
+
+        With `missing`, it may be gone already.
 
         Raises:
             DestinationError: It cannot be removed.
@@ -171,6 +164,8 @@ class Copier:
             else:
                 os.unlink(name, dir_fd=descriptor)
         except OSError as error:
+            if missing and error.errno == errno.ENOENT:
+                return
             full = self._destination.full_path(path)
             raise os_failure(DestinationError, "remove", full, error) from error
 
@@ -184,9 +179,7 @@ class Copier:
             if not stat.S_ISREG(os.fstat(reader).st_mode):
                 raise VanishedError(entry.path)
             try:
-                writer = os.open(
-                    name, _WRITE_FLAGS, 0o600, dir_fd=self._destination.open(directory)
-                )
+                writer = os.open(name, WRITE_FLAGS, 0o600, dir_fd=self._destination.open(directory))
             except OSError as error:
                 raise self._unwritable(entry.path, error) from error
             try:
@@ -217,13 +210,17 @@ class Copier:
         return Copied(
             entry=entry,
             settled=settled,
-            fresh=is_fresh(before, os.fstat(writer).st_ctime_ns),
+            fresh=is_fresh(before.changed_ns, os.fstat(writer).st_ctime_ns),
             kept=kept,
         )
 
     def _transfer(self, path: bytes, entry: Entry, reader: int, writer: int) -> tuple[str, int]:
-        digest = hashlib.sha256()
-        view = memoryview(self._buffer)
+        if self._clones and entry.size >= _CLONED_BYTES:
+            cloned = self._clone(path, reader, writer)
+            if cloned is not None:
+                return cloned
+        digest = self._digest()
+        view = memoryview(self.buffer)
         position = 0
         sparse = entry.allocated < entry.size
         try:
@@ -256,6 +253,23 @@ class Copier:
             view.release()
         return digest.hexdigest(), position
 
+    def _clone(self, path: bytes, reader: int, writer: int) -> tuple[str, int] | None:
+        """Share the content, and hash what the copy has got; None where it cannot be shared."""
+        try:
+            os.ftruncate(writer, 0)
+            if sys.platform != "linux" or not clone_content(reader, writer):
+                self._clones = False
+                return None
+            digest, position = self._digest(), 0
+            with memoryview(self.buffer) as view:
+                while count := os.preadv(writer, [view], position):
+                    digest.update(view[:count])
+                    position += count
+                    self._advance(count)
+        except OSError as error:
+            raise self._unwritable(path, error) from error
+        return digest.hexdigest(), position
+
     def _read(self, path: bytes, reader: int, view: memoryview, position: int) -> int:
         try:
             return os.preadv(reader, [view], position)
@@ -277,7 +291,7 @@ class Copier:
         return Copied(entry=now, kept=kept)
 
     def _unreadable(self, path: bytes, error: OSError) -> Exception:
-        if error.errno in _GONE:
+        if error.errno in GONE:
             return VanishedError(path)
         return os_failure(SourceError, "read", self._source.full_path(path), error)
 

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self
 
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+QUIET_FLAGS = _READ_FLAGS | getattr(os, "O_NOATIME", 0)
 
 _MOST_OPEN = 48
 """Levels kept open: well under the usual limit of 256 (macOS) or 1024 (Linux) descriptors."""
@@ -24,12 +25,11 @@ def open_quietly(path: bytes | Path, flags: int = 0, *, directory: int | None = 
     Raises:
         OSError: It cannot be opened.
     """
-    flags |= _READ_FLAGS
     try:
-        return os.open(path, flags | getattr(os, "O_NOATIME", 0), dir_fd=directory)
+        return os.open(path, flags | QUIET_FLAGS, dir_fd=directory)
     except PermissionError:
         # Only the owner may leave the access time alone (open(2), O_NOATIME).
-        return os.open(path, flags, dir_fd=directory)
+        return os.open(path, flags | _READ_FLAGS, dir_fd=directory)
 
 
 class Directories:
@@ -57,6 +57,10 @@ class Directories:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every directory."""
         self._shorten(0)
         os.close(self._root)
 

@@ -11,8 +11,17 @@ from ops.model import Entry, kind_of, narrowed_mode
 
 _HAS_XATTRS = hasattr(os, "listxattr")
 
-_PLACE_BOUND = frozenset({"security.selinux", "security.ima", "security.evm"})
-"""Attributes that belong to the place, not to the file: labels and signatures of this system."""
+_PLACE_BOUND = frozenset(
+    {
+        "security.selinux",
+        "security.ima",
+        "security.evm",
+        "trusted.SGI_ACL_FILE",
+        "trusted.SGI_ACL_DEFAULT",
+    }
+)
+"""Attributes that belong to the place, not to the file: labels and signatures of this system, and
+the form in which XFS keeps access control lists, which it shows to root beside the lists."""
 
 _ROOT_ONLY = ("trusted.", "security.")
 
@@ -93,6 +102,23 @@ def read_xattrs(target: int | str) -> tuple[tuple[str, bytes], ...]:
         for name in sorted(names)
         if name not in _PLACE_BOUND
     )
+
+
+def lists_xattrs(descriptor: int) -> bool:
+    """Tell whether an open file has any attribute that a copy keeps.
+
+    Raises:
+        OSError: They cannot be listed.
+    """
+    if not _HAS_XATTRS:  # pragma: no cover - not Linux
+        return False
+    try:
+        names = os.listxattr(descriptor)
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            return False
+        raise
+    return bool(names) and not _PLACE_BOUND.issuperset(names)
 
 
 ACCESS_LIST = "system.posix_acl_access"
@@ -190,9 +216,8 @@ def apply_name_metadata(directory: int, name: bytes, entry: Entry) -> Kept:
         owner = _permitted(lambda: chown(entry.uid, -1))
     if not group:
         group = _permitted(lambda: chown(-1, entry.gid))
-    lost: frozenset[str] = frozenset()
+    lost = _apply_xattrs(reach(name, directory), entry.xattrs)
     if not stat.S_ISLNK(status.st_mode):
-        lost = _apply_xattrs(reach(name, directory), entry.xattrs)
         mode = mode_without_acl(entry) if ACCESS_LIST in lost else entry.mode
         mode = narrowed_mode(mode, owner_kept=owner, group_kept=group)
         os.chmod(name, mode, dir_fd=directory)
@@ -205,10 +230,7 @@ def _apply_xattrs(target: int | str, xattrs: tuple[tuple[str, bytes], ...]) -> f
     """Set the attributes and return the names of those that cannot be kept."""
     lost: set[str] = set()
     # A place may give by itself what the entry does not have: a default access control list.
-    wanted = {name for name, _ in xattrs}
-    for name, _ in read_xattrs(target):
-        if name not in wanted:
-            os.removexattr(target, name, follow_symlinks=isinstance(target, int))
+    remove_xattrs(target, keep=frozenset(name for name, _ in xattrs))
     for name, value in xattrs:
         try:
             os.setxattr(target, name, value, follow_symlinks=isinstance(target, int))
@@ -217,6 +239,17 @@ def _apply_xattrs(target: int | str, xattrs: tuple[tuple[str, bytes], ...]) -> f
                 raise
             lost.add(name)
     return frozenset(lost)
+
+
+def remove_xattrs(target: int | str, *, keep: frozenset[str] = frozenset()) -> None:
+    """Remove all the attributes that a copy keeps, but for some.
+
+    Raises:
+        OSError: One cannot be removed.
+    """
+    for name, _ in read_xattrs(target):
+        if name not in keep:
+            os.removexattr(target, name, follow_symlinks=isinstance(target, int))
 
 
 def _permitted(change: Callable[[], None]) -> bool:

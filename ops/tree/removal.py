@@ -36,23 +36,37 @@ def empty_tree(root: Path, *, error: type[OpsError], keep: frozenset[str] = froz
     Raises:
         OpsError: Of the class given, naming what cannot be removed and the cause.
     """
-    emptied: list[bytes] = []
     try:
         if not stat.S_ISDIR(root.lstat().st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), root)
         root.chmod(0o700)
         with Directories(root) as tree:
-            pending = [b""]
-            device = os.fstat(tree.open(b"")).st_dev
-            while pending:
-                path = pending.pop()
-                emptied.append(path)
-                pending.extend(_remove_files(tree, path, device, frozenset() if path else keep))
-            for path in reversed(emptied):
-                if path:
-                    _remove_directory(tree, path)
+            _empty_below(tree, b"", keep)
     except OSError as failure:
         raise os_failure(error, "remove", failure.filename or root, failure) from failure
+
+
+def remove_below(tree: Directories, path: bytes) -> None:
+    """Remove one directory of a tree, with all it holds.
+
+    Raises:
+        OSError: Something cannot be removed; `filename` is its full path.
+    """
+    _empty_below(tree, path, frozenset())
+    _remove_directory(tree, path)
+
+
+def _empty_below(tree: Directories, top: bytes, keep: frozenset[str]) -> None:
+    emptied: list[bytes] = []
+    pending = [top]
+    device = os.fstat(tree.open(top)).st_dev
+    while pending:
+        path = pending.pop()
+        emptied.append(path)
+        pending.extend(_remove_files(tree, path, device, keep if path == top else frozenset()))
+    for path in reversed(emptied):
+        if path != top:
+            _remove_directory(tree, path)
 
 
 def _remove_directory(tree: Directories, path: bytes) -> None:

@@ -120,6 +120,77 @@ def leaves_tree(entry: Entry) -> bool:
     return False
 
 
+def survey_tree(root: Path, meter: "TreeMeter", *, error: type[OpsError]) -> Iterator[Entry]:
+    """Add a tree up, quickly, and describe all in it but its plain files.
+
+    Args:
+        root: The directory.
+        meter: What is counted is added to it; nothing that is yielded needs to be.
+        error: The class of failure to raise where it cannot be read.
+
+    Raises:
+        OpsError: Of the class given, naming the directory and the cause.
+    """
+    try:
+        with Directories(root) as tree:
+            pending = [b""]
+            while pending:
+                path = pending.pop()
+                try:
+                    directory = tree.open(path)
+                except OSError as failure:
+                    if failure.errno not in _GONE:
+                        raise
+                    continue
+                odd, below = _survey_directory(tree, path, directory, meter)
+                yield from odd
+                pending.extend(reversed(below))
+    except OSError as failure:
+        raise os_failure(error, "read", failure.filename or root, failure) from failure
+
+
+def _survey_directory(
+    tree: Directories, path: bytes, directory: int, meter: "TreeMeter"
+) -> tuple[list[Entry], list[bytes]]:
+    """Add up one directory; return all but its files, itself first, and its directories."""
+    odd = [entry_from_stat(path, os.fstat(directory))]
+    below: list[bytes] = []
+    name = b""
+    try:
+        with os.scandir(directory) as names:
+            for one in names:
+                name = os.fsencode(one.name)
+                if one.is_dir(follow_symlinks=False):
+                    below.append(join_path(path, name))
+                elif one.is_file(follow_symlinks=False):
+                    try:
+                        meter.add_file(one.stat(follow_symlinks=False))
+                    except FileNotFoundError:
+                        continue
+                elif entry := _describe(tree, directory, join_path(path, name), name):
+                    odd.append(entry)
+    except OSError as error:
+        error.filename = tree.full_path(path)
+        raise
+    for entry in odd:
+        meter.add(entry)
+    return odd, sorted(below)
+
+
+def measure_tree(root: Path, *, error: type[OpsError], files: int, size: int) -> TreeSize:
+    """Add a tree up, until it is known to have that many files or bytes.
+
+    Raises:
+        OpsError: Of the class given; it cannot be read.
+    """
+    meter = TreeMeter()
+    for entry in scan_tree(root, error=error):
+        meter.add(entry)
+        if meter.size.files >= files or meter.size.bytes >= size:
+            break
+    return meter.size
+
+
 class TreeMeter:
     """Adds entries up to a `TreeSize`; keeps the inodes of hard links only."""
 
@@ -129,19 +200,28 @@ class TreeMeter:
 
     def add(self, entry: Entry) -> None:
         """Count one entry."""
+        if entry.kind is Kind.FILE:
+            self._add_file(entry.size, entry.allocated, entry.links, entry.identity)
+            return
         self._entries += 1
         if entry.kind is Kind.DIRECTORY:
             self._room += _BLOCK
-        if entry.kind is not Kind.FILE:
-            return
+
+    def add_file(self, status: os.stat_result) -> None:
+        """Count a file by what `stat` says of it."""
+        identity = status.st_dev, status.st_ino
+        self._add_file(status.st_size, status.st_blocks * 512, status.st_nlink, identity)
+
+    def _add_file(self, size: int, allocated: int, links: int, identity: tuple[int, int]) -> None:
+        self._entries += 1
         self._files += 1
-        self._bytes += entry.size
-        if entry.links > 1:
-            if entry.identity in self._linked:
+        self._bytes += size
+        if links > 1:
+            if identity in self._linked:
                 return
-            self._linked.add(entry.identity)
+            self._linked.add(identity)
         # A small file may live inside its inode and own no block of its own.
-        used = min(entry.size, max(entry.allocated, _BLOCK))
+        used = min(size, max(allocated, _BLOCK))
         self._room += -(-used // _BLOCK) * _BLOCK
 
     @property

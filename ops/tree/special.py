@@ -15,7 +15,7 @@ _TYPES = {
 
 
 def describe_special(path: bytes, name: bytes, directory: int) -> Entry:
-    """Describe an entry without opening it, with its target or its extended attributes.
+    """Describe an entry without opening it, with its target and extended attributes.
 
     Args:
         path: Its path in the tree.
@@ -27,7 +27,7 @@ def describe_special(path: bytes, name: bytes, directory: int) -> Entry:
     """
     entry = entry_from_stat(path, os.stat(name, dir_fd=directory, follow_symlinks=False))
     if entry.kind is Kind.SYMLINK:
-        return replace(entry, target=os.readlink(name, dir_fd=directory))
+        entry = replace(entry, target=os.readlink(name, dir_fd=directory))
     return replace(entry, xattrs=read_xattrs(reach(name, directory)))
 
 

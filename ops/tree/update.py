@@ -1,201 +1,296 @@
 """Bring a copy of a tree up to date with its source, in one pass."""
 
-from collections.abc import Callable
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+import stat
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ops.model import Entry, Kind
-from ops.tree.copying import Copier, VanishedError
-from ops.tree.directories import Directories
-from ops.tree.metadata import ALL_KEPT, Kept
-from ops.tree.scan import walk
+from ops.tree.catalogue import Catalogue
+from ops.tree.crew import Crew
+from ops.tree.directories import join_path, split_path
+from ops.tree.finishing import Finish
+from ops.tree.links import Links
+from ops.tree.parts import Parts, cut
+from ops.tree.records import (
+    FLAGS,
+    HOST,
+    INODE,
+    LINK,
+    LINKS,
+    MODE,
+    NAME,
+    UNSETTLED,
+    Record,
+    altered,
+)
+from ops.tree.walking import Walk, lots
+from ops.tree.work import KEPT, Found, Job
 
-_NEVER = -1
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
+class _Supplement:
+    """Records that come apart from their directory, and names that turned out to be gone."""
+
+    records: list[Record] = field(default_factory=list)
+    without: set[bytes] = field(default_factory=set)
+
+
 class TreeCopy:
-    """What a copy holds so far, kept between passes because a live tree needs several.
+    """The copy of a tree, and what is known of it: a live tree takes several passes.
 
-    `entries` maps each path to the entry as it was read. `unsettled` are files that changed
-    each time they were read; `narrowed` are entries whose owner, group or attributes the
-    process could not keep.
-    """
-
-    entries: dict[bytes, Entry] = field(default_factory=dict)
-    unsettled: set[bytes] = field(default_factory=set)
-    narrowed: dict[bytes, Kept] = field(default_factory=dict)
-
-    def forget(self, path: bytes) -> None:
-        """Drop everything known of one path."""
-        del self.entries[path]
-        self.unsettled.discard(path)
-        self.narrowed.pop(path, None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pass:
-    """What one pass did.
-
-    `copied` are the paths copied, `new` those of them that the copy did not have, `gone` those
-    of the copy that the source has no more.
-    """
-
-    copied: frozenset[bytes]
-    new: frozenset[bytes]
-    gone: frozenset[bytes]
-
-
-def update_copy(
-    source: Directories,
-    copier: Copier,
-    copy: TreeCopy,
-    *,
-    delete: bool,
-    advance: Callable[[Entry], None],
-) -> Pass:
-    """Copy what is new or changed in the source since the last pass; the first copies all.
-
-    Unchanged is decided by inode, size, mtime and ctime, without reading. Hard links within
-    the tree stay hard links. Directories get their metadata from `finish_copy`.
+    `entries` are the entries as they were read from the source. `unsettled` are files that
+    changed each time they were read.
 
     Args:
-        source: The tree to read.
-        copier: Writes into the copy.
-        copy: What the copy holds; brought up to date.
-        delete: Remove from the copy what the source has no more. Otherwise it stays, and is
-            only told in the result.
-        advance: Called for each entry of the source once it is dealt with.
-
-    Raises:
-        OSError: A directory of the source cannot be read; `filename` is its path.
-        SourceError: A file of the source cannot be read.
-        DestinationError: The copy cannot be written.
+        crew: Copies from the source to the copy.
+        spill: Where the record of a large tree may be kept while the work goes on.
     """
-    first_names: dict[tuple[int, int], bytes] = {}
-    seen: set[bytes] = set()
-    copied: set[bytes] = set()
-    new: set[bytes] = set()
-    lost: set[bytes] = set()
-    for entry in walk(source):
-        known = entry.path in copy.entries
-        try:
-            if _bring_over(copier, copy, entry, first_names):
-                copied.add(entry.path)
-                if not known:
-                    new.add(entry.path)
-        except VanishedError:
-            lost.add(entry.path)
-            continue  # the old copy, if any, is gone too: the next pass sees what came instead
-        seen.add(entry.path)
-        advance(entry)
-    _mend_links(copy, copied | lost)
-    gone = frozenset(path for path in copy.entries if path not in seen)
-    if delete:
-        remove_entries(copier, copy, gone)
-    return Pass(copied=frozenset(copied), new=frozenset(new), gone=gone)
+
+    def __init__(self, crew: Crew, *, spill: Path | None = None) -> None:
+        self.entries = Catalogue(spill)
+        self.unsettled: set[bytes] = set()
+        self._crew = crew
+
+    def start(
+        self, *, delete: bool, advance: Callable[[int], None] = lambda _files: None
+    ) -> "Update":
+        """Begin a pass; `Update.finish` ends it."""
+        update = Update(self, delete=delete, advance=advance)
+        self._crew.start(update)
+        return update
+
+    def update(
+        self, *, delete: bool, advance: Callable[[int], None] = lambda _files: None
+    ) -> frozenset[bytes]:
+        """Copy what is new or changed in the source since the last pass; the first copies all.
+
+        Unchanged is decided by inode, size, mtime and ctime, without reading. Hard links within
+        the tree stay hard links. Directories get their metadata from `finish`.
+
+        Args:
+            delete: Remove from the copy what the source has no more. Otherwise it stays.
+            advance: Called with the number of files after each piece of work.
+
+        Returns:
+            The paths of the files that were copied; empty after the first pass.
+
+        Raises:
+            SourceError: The source cannot be read.
+            DestinationError: The copy cannot be written.
+        """
+        return self.start(delete=delete, advance=advance).finish()
+
+    def finish(self) -> None:
+        """Give every directory of the copy its metadata, the deepest first.
+
+        Raises:
+            DestinationError: It cannot be set.
+        """
+        self._crew.start(Finish(self.entries))
+        self._crew.finish()
+
+    def wait(self) -> None:
+        """Wait for the pass that goes on."""
+        self._crew.finish()
+
+    def pump(self) -> None:
+        """Let the pass go on."""
+        self._crew.pump()
 
 
-def finish_copy(copier: Copier, copy: TreeCopy) -> None:
-    """Give every directory of the copy its metadata, the deepest first.
+class Update(Walk):
+    """One pass in progress: cuts it into jobs, and enters what comes of them.
 
-    Raises:
-        DestinationError: It cannot be set.
+    Directories are looked at from the root on, each by one worker. Then come the large files,
+    each by itself, and, when every directory has been seen, the files with several names.
     """
-    directories = [entry for entry in copy.entries.values() if entry.kind is Kind.DIRECTORY]
-    for entry in sorted(directories, key=lambda entry: entry.path, reverse=True):
-        _note(copy, entry.path, copier.finish_directory(entry))
 
+    def __init__(self, copy: TreeCopy, *, delete: bool, advance: Callable[[int], None]) -> None:
+        super().__init__()
+        self._copy = copy
+        self._entries = copy.entries
+        self._delete = delete
+        self._advance = advance
+        self._first = not copy.entries.folders()
+        self._parts: dict[bytes, Parts] = {}
+        self._found: dict[bytes, Sequence[bytes]] = {}
+        self._links = Links()
+        self._supplements: dict[bytes, _Supplement] = defaultdict(_Supplement)
+        self._gone: list[bytes] = []
+        self._retyped: list[Job] = []
+        self._copied: set[bytes] = set()
 
-def remove_entries(copier: Copier, copy: TreeCopy, paths: frozenset[bytes]) -> None:
-    """Remove some entries from the copy; directories must be emptied by the same call.
+    def finish(self) -> frozenset[bytes]:
+        """Wait for the end of the pass; return the paths copied, empty after the first pass."""
+        self._copy.wait()
+        return frozenset(self._copied)
 
-    Raises:
-        DestinationError: One cannot be removed.
-    """
-    for path in sorted(paths, reverse=True):
-        _remove(copier, copy, path)
-    _mend_links(copy, paths)
+    def pump(self) -> None:
+        """Let the pass go on where that takes no waiting."""
+        self._copy.pump()
 
+    def folder_job(self, paths: list[bytes]) -> Job:
+        """Return the job of bringing some directories over."""
+        return ("update", [self._known(path) for path in paths], self._delete)
 
-def _mend_links(copy: TreeCopy, moved: AbstractSet[bytes]) -> None:
-    """Let the names of a file whose first name is gone or another file refer to the next one."""
-    heirs: dict[bytes, bytes] = {}
-    orphaned = [
-        entry
-        for entry in copy.entries.values()
-        if entry.link and entry.link in moved and entry.path not in moved
-    ]
-    for entry in sorted(orphaned, key=lambda entry: _walk_order(entry.path)):
-        heir = heirs.setdefault(entry.link, entry.path)
-        copy.entries[entry.path] = replace(entry, link=b"" if heir == entry.path else heir)
+    def accept(self, job: Job, reply: Any) -> None:
+        """Enter what a job gave."""
+        what = job[0]
+        if what == "update":
+            for found in reply:
+                self._accept_folder(Found(*found))
+        elif what == "names":
+            self._accept_part(Found(*reply))
+        elif what in {"large", "retype"}:
+            self._accept_files(Found(*reply))
+        elif what == "links":
+            self._accept_links(job[1], reply)
 
-
-def _walk_order(path: bytes) -> list[tuple[bool, bytes]]:
-    """Order paths as `walk` does: the files of a directory before what lies in its directories."""
-    *directories, name = path.split(b"/")
-    return [*((True, directory) for directory in directories), (False, name)]
-
-
-def _bring_over(
-    copier: Copier, copy: TreeCopy, entry: Entry, first_names: dict[tuple[int, int], bytes]
-) -> bool:
-    """Copy one entry unless the copy has it as it is; tell whether it was copied."""
-    known = copy.entries.get(entry.path)
-    if entry.kind is Kind.DIRECTORY:
-        return _bring_directory(copier, copy, entry, known)
-    linked = entry.links > 1
-    if known is not None and known.same_inode_state(entry):
-        if linked:
-            first_names.setdefault(entry.identity, entry.path)
+    def settle(self) -> bool:
+        """Go on when all directories have been seen."""
+        if self._retyped:
+            self.jobs.extend(self._retyped)
+            self._retyped = []
+            return True
+        if self._links.waiting:
+            again, apart = self._links.judge()
+            self.jobs.extend(("links", lot) for lot in lots(again))
+            for path, first in apart:
+                self._part(path, first)
+            if self.jobs:
+                return True
+        for path, supplement in self._supplements.items():
+            self._entries.add(path, supplement.records, without=supplement.without)
+        self._supplements.clear()
+        if self._gone:
+            self._remove_gone()
+            return True
+        self._copy.unsettled = {path for path in self._copy.unsettled if path in self._entries}
         return False
-    if known is not None:
-        _remove_all(copier, copy, entry.path)
-    first = first_names.get(entry.identity) if linked else None
-    if first is not None:
-        copier.link(entry, first)
-        model = copy.entries[first]
-        copy.entries[entry.path] = replace(model, path=entry.path, link=first)
-        return True
-    result = copier.copy(entry)
-    # What would not settle, or may have changed unseen, is copied again by the next pass.
-    again = result.fresh or not result.settled
-    stored = replace(result.entry, changed_ns=_NEVER) if again else result.entry
-    copy.entries[entry.path] = stored
-    if not result.settled:
-        copy.unsettled.add(entry.path)
-    _note(copy, entry.path, result.kept)
-    if result.entry.links > 1:  # maybe linked since it was listed
-        first_names[result.entry.identity] = entry.path
-    return True
 
+    # Directories
 
-def _bring_directory(copier: Copier, copy: TreeCopy, entry: Entry, known: Entry | None) -> bool:
-    if known is not None and known.same_inode_state(entry):
-        return False
-    xattrs = copier.directory_xattrs(entry.path)
-    if known is None or known.kind is not Kind.DIRECTORY:
-        if known is not None:
-            _remove(copier, copy, entry.path)
-        if entry.path:  # the root is made by whoever owns the copy
-            copier.make_directory(entry.path)
-    copy.entries[entry.path] = replace(entry, xattrs=xattrs)
-    return known is None
+    def _known(self, path: bytes) -> tuple[Any, ...]:
+        own = self._entries.own(path)
+        if own is None:
+            return path, None, (), ()
+        packed = None if self._entries.is_large(path) else self._entries.packed(path)
+        return path, own, self._entries.subdirectories(path), packed
 
+    def _accept_folder(self, found: Found) -> None:
+        path = found.path
+        if found.own is None:
+            self._vanished(path)
+            return
+        self._found[path] = found.directories
+        kept = () if self._delete else found.gone
+        self._entries.set_folder(path, found.own, [*found.directories, *kept])
+        gone = [join_path(path, name) for name in found.gone]
+        if self._delete:
+            self._gone += gone
+        else:
+            for one in gone:
+                self._keep(one)
+        if found.retyped:
+            below = [join_path(path, name) for name in found.retyped]
+            for one in below:
+                if self._entries.own(one) is not None:
+                    self._forget(self._entries.drop(one))
+            self._retyped.append(("retype", path, list(found.retyped)))
+        if found.names is not None:
+            self._parts[path] = Parts(found.names)
+            self.cut.append(self._part_jobs(found))
+            return
+        if found.block is not None:
+            self._entries.set_blocks(path, [found.block])
+        self._descend(path)
+        self._note(found)
 
-def _remove_all(copier: Copier, copy: TreeCopy, path: bytes) -> None:
-    """Remove one entry and, when it was a directory, all below it."""
-    if copy.entries[path].kind is Kind.DIRECTORY:
-        inside = frozenset(name for name in copy.entries if name.startswith(path + b"/"))
-        remove_entries(copier, copy, inside)
-    _remove(copier, copy, path)
+    def _part_jobs(self, found: Found) -> Iterator[Job]:
+        path = found.path
+        for part in cut(found.names or ()):
+            directories = [name for name in found.directories if part.covers(name)]
+            packed = self._entries.packed(path, part.low, part.high)
+            yield ("names", path, tuple(part), packed, directories, self._delete)
 
+    def _accept_part(self, found: Found) -> None:
+        parts = self._parts[found.path]
+        if found.block is not None and parts.add(found.block):
+            self._entries.set_blocks(found.path, parts.blocks())
+            del self._parts[found.path]
+            self._descend(found.path)  # files that became directories are out of the way
+        self._note(found)
 
-def _remove(copier: Copier, copy: TreeCopy, path: bytes) -> None:
-    copier.remove(path, directory=copy.entries[path].kind is Kind.DIRECTORY)
-    copy.forget(path)
+    def _descend(self, path: bytes) -> None:
+        found = self._found.pop(path)
+        self.folders.extend(join_path(path, name) for name in found)
 
+    def _accept_files(self, found: Found) -> None:
+        if found.block is not None:
+            self._supplements[found.path].records += found.records()
+        self._note(found)
 
-def _note(copy: TreeCopy, path: bytes, kept: Kept) -> None:
-    if kept != ALL_KEPT:
-        copy.narrowed[path] = kept
+    def _note(self, found: Found) -> None:
+        path = found.path
+        if self._first:
+            self._advance(found.block[2][1] if found.block is not None else 0)
+        else:
+            copied = [join_path(path, name) for name in found.copied]
+            self._copied.update(copied)
+            self._forget(copied)
+        self._copy.unsettled.update(join_path(path, name) for name in found.unsettled)
+        self.large += [(size, ("large", path, name)) for name, size in found.large]
+        for name, host, inode, state, first in found.linked:
+            self._links.note((host, inode), join_path(path, name), state, first)
+
+    def _vanished(self, path: bytes) -> None:
+        if self._entries.own(path) is None:
+            self._entries.leave_out(path)
+        elif self._delete:
+            self._gone.append(path)
+        else:
+            self._keep(path)
+
+    def _remove_gone(self) -> None:
+        for path in self._gone:
+            self.jobs.append(("remove", path))
+            self._forget(self._entries.drop(path))
+        self._gone = []
+
+    def _forget(self, paths: Iterable[bytes]) -> None:
+        self._copy.unsettled.difference_update(paths)
+
+    def _part(self, path: bytes, first: bytes) -> None:
+        """Note that a file which is gone is no name any more of one that was copied again."""
+        record = self._entries.record(path)
+        if record is not None:
+            directory, _ = split_path(path)
+            self._supplements[directory].records.append(altered(record, {LINK: first}))
+
+    def _keep(self, path: bytes) -> None:
+        """Note the files with several names in a directory that is gone, and stays in the copy."""
+        for directory, record in self._entries.below(path):
+            if record[LINKS] > 1:
+                identity = record[HOST], record[INODE]
+                self._links.note(identity, join_path(directory, record[NAME]), KEPT, record[LINK])
+
+    def _accept_links(self, groups: list[list[bytes]], records: list[tuple[bytes, Record]]) -> None:
+        for paths in groups:
+            self._forget(paths)
+            for path in paths:
+                directory, name = split_path(path)
+                self._supplements[directory].without.add(name)
+        for directory, record in records:
+            path = join_path(directory, record[NAME])
+            self._supplements[directory].records.append(record)
+            if record[FLAGS] & UNSETTLED:
+                self._copy.unsettled.add(path)
+            if self._first:
+                self._advance(stat.S_ISREG(record[MODE]))
+            else:
+                self._copied.add(path)

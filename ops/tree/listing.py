@@ -1,0 +1,36 @@
+"""List a directory: names in bytes, directories apart from everything else."""
+
+import os
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Name: TypeAlias = tuple[bytes, bool]
+"""A name, and whether it was a plain file when it was listed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """The names in a directory, in order."""
+
+    directories: list[bytes]
+    others: list[Name]
+
+
+def list_directory(descriptor: int) -> Listing:
+    """List what an open directory holds, by what it says of itself, without a look at each.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    directories: list[bytes] = []
+    others: list[Name] = []
+    with os.scandir(descriptor) as entries:
+        for entry in entries:
+            name = os.fsencode(entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                directories.append(name)
+            else:
+                others.append((name, entry.is_file(follow_symlinks=False)))
+    directories.sort()
+    others.sort()
+    return Listing(directories=directories, others=others)

@@ -1,0 +1,57 @@
+"""What a clone makes of what was captured and found, before anything is published."""
+
+from collections.abc import Iterable
+
+from ops.capture import Capture
+from ops.errors import VerificationError
+from ops.model import Finding, Severity
+from ops.names import display
+
+
+def capture_findings(captured: Capture) -> Iterable[Finding]:
+    """Tell what the copy could not keep, or could not read twice the same."""
+    for path in sorted(captured.tree.unsettled):
+        yield Finding(
+            kind="unsettled",
+            severity=Severity.WARNING,
+            where=display(path),
+            expected="the same bytes at each reading",
+            found="a file that changed each time it was read",
+        )
+    *_, owners, groups, xattrs = captured.tree.entries.tally()
+    database = captured.database_kept
+    for what, lost in (
+        ("owner", owners + (not database.owner)),
+        ("group", groups + (not database.group)),
+        ("extended attributes", xattrs + (not database.xattrs)),
+    ):
+        if lost:
+            yield Finding(
+                kind="not-kept",
+                severity=Severity.WARNING,
+                where=f"{lost} {'entry' if lost == 1 else 'entries'}: {what}",
+                expected="as in the source",
+                found="not allowed for this user, or unknown to the file system",
+            )
+
+
+def require_sound(findings: tuple[Finding, ...]) -> None:
+    """Stop before anything is published when the copy is not right.
+
+    Raises:
+        VerificationError: It is not; the findings are attached.
+    """
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    if not errors:
+        return
+    first = errors[0]
+    more = f" (and {len(errors) - 1} more)" if errors[1:] else ""
+    hint = "try again; if it fails again, look at the disk"
+    if {finding.kind for finding in errors} <= {"missing-file", "outside", "foreign-key"}:
+        hint = "the source itself is like this: mend it, or copy it as it is with --profile none"
+    raise VerificationError(
+        f"the copy failed its check: {first.kind}: {first.where}: "
+        f"expected {first.expected}, found {first.found}{more}",
+        hint=hint,
+        findings=findings,
+    )
