@@ -1,9 +1,7 @@
 """Profiles: what is known about an application, read from TOML."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
@@ -57,6 +55,8 @@ class Profile:
 
 def profile_names() -> tuple[str, ...]:
     """List the built-in profiles."""
+    from importlib import resources
+
     files = resources.files("ops.profiles").iterdir()
     return tuple(sorted(f.name[: -len(".toml")] for f in files if f.name.endswith(".toml")))
 
@@ -68,6 +68,8 @@ def load_profile(name: str) -> Profile:
         UsageError: There is none of that name, or the file is not a profile.
     """
     if name in profile_names():
+        from importlib import resources
+
         text = resources.files("ops.profiles").joinpath(f"{name}.toml").read_text("utf-8")
         return parse_profile(text, name=name, origin=f"the built-in profile {name}")
     path = Path(name)
@@ -96,6 +98,8 @@ def parse_profile(text: str, *, name: str, origin: str) -> Profile:
     Raises:
         UsageError: It is not TOML, or a key is unknown, missing or of the wrong type.
     """
+    import tomllib
+
     try:
         return _build(tomllib.loads(text), name)
     except tomllib.TOMLDecodeError as error:

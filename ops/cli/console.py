@@ -5,29 +5,23 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterable
-from typing import Any
-
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from ops.errors import OpsError, UsageError
 
+if TYPE_CHECKING:  # Rich takes longer to import than `inv --list` takes to print
+    from collections.abc import Iterable
 
-class _Console(Console):
-    """Rich's console, which leaves it to us what a reader that goes away means."""
-
-    def on_broken_pipe(self) -> None:
-        """Raise what is being handled: Rich would end the process without a word."""
-        raise  # noqa: PLE0704 - Rich calls this from its handler
+    from rich.console import Console
+    from rich.text import Text
 
 
-def output() -> Console:
+def output() -> "Console":
     """Return the console for results."""
     return _console(stderr=False)
 
 
-def messages() -> Console:
+def messages() -> "Console":
     """Return the console for progress, questions and errors."""
     return _console(stderr=True)
 
@@ -39,12 +33,13 @@ def tolerate_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _console(*, stderr: bool) -> Console:
-    # Names of files are not markup, and a line is never wrapped for a pipe.
-    return _Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=True)
+def _console(*, stderr: bool) -> "Console":
+    from ops.cli.terminal import make_console
+
+    return make_console(stderr=stderr)
 
 
-def print_lines(console: Console, lines: Iterable[Text]) -> None:
+def print_lines(console: "Console", lines: "Iterable[Text]") -> None:
     """Print lines of text."""
     for line in lines:
         console.print(line)
@@ -58,6 +53,8 @@ def print_document(document: dict[str, Any]) -> None:
 
 def print_failure(failure: OpsError, *, debug: bool = False) -> None:
     """Print a failure on standard error: one line, notes, a hint, a traceback when debugging."""
+    from rich.text import Text
+
     console = messages()
     if debug:
         console.print("".join(traceback.format_exception(failure)).rstrip())

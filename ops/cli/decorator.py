@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import Task
 from invoke.tasks import task as invoke_task
-from rich.text import Text
 
 from ops.cli.console import (
     messages,
@@ -26,7 +25,9 @@ from ops.cli.console import (
     tolerate_any_text,
 )
 from ops.errors import InterruptedRunError, OpsError, UsageError, VerificationError
-from ops.report import failure_document, finding_document
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Result:
     """
 
     document: dict[str, Any]
-    lines: list[Text] = field(default_factory=list)
+    lines: "list[Text]" = field(default_factory=list)
     failure: OpsError | None = None
 
 
@@ -147,6 +148,8 @@ def _print_result(result: Result, *, as_json: bool) -> None:
 
 
 def _print_findings(failure: OpsError, command: str, *, as_json: bool) -> None:
+    from ops.report import failure_document, finding_document
+
     findings = failure.findings if isinstance(failure, VerificationError) else ()
     if as_json:
         document = failure_document(
