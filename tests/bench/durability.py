@@ -16,12 +16,10 @@ from pathlib import Path
 
 from ops.disk import DISK
 from ops.errors import OpsError
-from ops.passes import Passes
-from ops.tree.directories import Directories
+from ops.tree.crew import crew
 from ops.tree.removal import remove_tree
-from ops.tree.scan import TreeSize
-from ops.tree.update import finish_copy
-from tests.pipeline import quiet
+from ops.tree.update import TreeCopy
+from ops.tree.work import Trees
 
 _ROUNDS = 5
 _DEFAULTS = ["5000", "4096", tempfile.gettempdir()]
@@ -38,10 +36,10 @@ def make_tree(root: Path, files: int, size: int) -> None:
 def copy_tree(source: Path, copy: Path) -> None:
     """Copy a tree as a clone does, hashing what is read."""
     copy.mkdir()
-    with Directories(source) as tree, Directories(copy) as copied:
-        passes = Passes(tree, copied, size=TreeSize(), progress=quiet)
-        passes.update(delete=False)
-        finish_copy(passes.copier, passes.tree)
+    with crew(Trees(source=source, copy=copy)) as copiers:
+        tree = TreeCopy(copiers)
+        tree.update(delete=False)
+        tree.finish()
 
 
 def sync_nothing(_root: Path) -> None:
