@@ -23,6 +23,10 @@ BEGINNING = b'{"format":"ciso-ops manifest"'
 """How every manifest begins, whatever its version."""
 
 
+_MOST = (1 << 64) - 1
+_DIGEST_BYTES = 32
+
+
 class ManifestError(ValueError):
     """A document that is no manifest, or was damaged; the message says how."""
 
@@ -189,18 +193,37 @@ def _decode_head(fields: dict[str, Any]) -> Head:
 def _decode_entry(fields: dict[str, Any]) -> Entry:
     xattrs = fields.get("xattrs", {})
     return Entry(
-        path=decode_name(fields),
+        path=_decode_path(fields),
         kind=Kind(fields["kind"]),
-        mode=int(fields["mode"], 8),
-        uid=fields["uid"],
-        gid=fields["gid"],
-        modified_ns=fields["mtime_ns"],
-        size=fields.get("size", 0),
-        digest=fields.get("sha256", ""),
-        device=fields.get("device", 0),
+        mode=_number(int(fields["mode"], 8), most=0o7777),
+        uid=_number(fields["uid"]),
+        gid=_number(fields["gid"]),
+        modified_ns=_number(fields["mtime_ns"], least=-_MOST),
+        size=_number(fields.get("size", 0)),
+        digest=_decode_digest(fields.get("sha256", "")),
+        device=_number(fields.get("device", 0)),
         target=decode_name(fields["target"]) if "target" in fields else b"",
         link=decode_name(fields["hard_link"]) if "hard_link" in fields else b"",
         xattrs=tuple(
             (name, base64.b64decode(value, validate=True)) for name, value in xattrs.items()
         ),
     )
+
+
+def _decode_path(fields: dict[str, Any]) -> bytes:
+    path = decode_name(fields)
+    if path and (b"\0" in path or not {b"", b".", b".."}.isdisjoint(path.split(b"/"))):
+        raise ValueError(f"no path: {path!r}")
+    return path
+
+
+def _decode_digest(value: Any) -> str:
+    if not isinstance(value, str) or len(bytes.fromhex(value)) not in {0, _DIGEST_BYTES}:
+        raise ValueError(f"no SHA-256: {value!r}")
+    return value
+
+
+def _number(value: Any, *, least: int = 0, most: int = _MOST) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ValueError(f"no number that can be here: {value!r}")
+    return value
