@@ -124,9 +124,9 @@ def read(root: Path, *, times: bool = True) -> dict[bytes, tuple[object, ...]]:
                 content = hashlib.sha256(file.read()).hexdigest()
         if stat.S_ISLNK(kind):
             content = os.readlink(path)
-        elif hasattr(os, "listxattr"):
+        if hasattr(os, "listxattr"):
             names = sorted(os.listxattr(path, follow_symlinks=False))
-            xattrs = tuple((name, os.getxattr(path, name)) for name in names)
+            xattrs = tuple((name, os.getxattr(path, name, follow_symlinks=False)) for name in names)
         link = b""
         if status.st_nlink > 1 and not stat.S_ISDIR(kind):
             link = first.setdefault((status.st_dev, status.st_ino), relative)

@@ -23,6 +23,8 @@ def request_for(
     *,
     profile: str = "ciso_assistant",
     manifest: Path | None = None,
+    jobs: int = 0,
+    from_disk: bool = False,
 ) -> Request:
     """Ask for a clone."""
     return Request(
@@ -30,6 +32,8 @@ def request_for(
         destination=destination,
         profile=load_profile(profile),
         manifest=manifest,
+        jobs=jobs,
+        from_disk=from_disk,
         lock_timeout_seconds=5,
     )
 
@@ -45,9 +49,18 @@ def clone(
     *,
     profile: str = "ciso_assistant",
     manifest: Path | None = None,
+    jobs: int = 0,
+    from_disk: bool = False,
 ) -> Outcome:
     """Plan a clone and run it."""
-    request = request_for(source, destination, profile=profile, manifest=manifest)
+    request = request_for(
+        source,
+        destination,
+        profile=profile,
+        manifest=manifest,
+        jobs=jobs,
+        from_disk=from_disk,
+    )
     return run_clone(plan(request), clock=CLOCK, progress=quiet)
 
 
@@ -58,6 +71,8 @@ def check(
     manifest: Path | None = None,
     quick: bool = False,
     profile: str = "ciso_assistant",
+    jobs: int = 0,
+    from_disk: bool = False,
 ) -> Verification:
     """Verify an instance."""
     request = VerifyRequest(
@@ -66,6 +81,8 @@ def check(
         source=source,
         manifest=manifest,
         quick=quick,
+        jobs=jobs,
+        from_disk=from_disk,
         lock_timeout_seconds=5,
     )
     return verify(request, progress=quiet)

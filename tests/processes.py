@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 _TIMEOUT_SECONDS = 30
 _HOLD = """
@@ -53,3 +56,37 @@ def having_open(*paths: Path) -> Iterator[int]:
         yield process.pid
     finally:
         process.communicate(timeout=_TIMEOUT_SECONDS)
+
+
+def workers_of(parent: int) -> dict[int, str]:
+    """Find the worker processes that a process started, also when it is gone already.
+
+    Returns:
+        Their numbers, each with the state that proc(5) tells.
+    """
+    if sys.platform != "linux":
+        pytest.skip("takes /proc, to see the workers")
+    found: dict[int, str] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue  # it has just ended
+        # python -c "… from ops.tree.worker import work …" JOBS RESULTS PARENT PATH…
+        if len(words) > 5 and b"ops.tree.worker" in words[2] and words[5] == b"%d" % parent:
+            found[int(entry.name)] = state
+    return found
+
+
+def wait_for_workers(parent: int, count: int, *, seconds: float = 30) -> frozenset[int]:
+    """Wait until a process has so many workers, and return their numbers."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        workers = workers_of(parent)
+        if len(workers) == count:
+            return frozenset(workers)
+        time.sleep(0.001)
+    raise AssertionError(f"{len(workers_of(parent))} workers, not {count}")

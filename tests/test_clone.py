@@ -16,7 +16,7 @@ from ops.clone import run_clone
 from ops.demo_instance import build_instance, connect, insert_evidence
 from ops.errors import BusyError, DestinationError, OpsError, SourceError, VerificationError
 from ops.model import Instance, Severity
-from tests.filesystem import Directory, build, footprint, read
+from tests.filesystem import Directory, File, HardLink, Link, Pipe, build, footprint, read
 from tests.pipeline import CLOCK, check, clone, plan, quiet, request_for
 from tests.processes import held_open
 from tests.strategies import trees
@@ -180,6 +180,71 @@ def test_keeps_owners(instance: Instance, destination: Instance) -> None:
     status = destination.database.stat()
     assert (status.st_uid, status.st_gid) == (12345, 54321)
     assert read(destination.attachments) == read(instance.attachments)
+
+
+ATTRIBUTED = Directory(
+    {
+        b"file": File(b"content"),
+        b"another name": HardLink(b"file"),
+        b"link": Link(b"file"),
+        b"dangling": Link(b"nowhere"),
+        b"another link": HardLink(b"dangling"),
+        b"pipe": Pipe(),
+        b"directory": Directory({b"below": Link(b"..")}),
+    }
+)
+
+
+def give(path: Path, name: str, value: bytes) -> None:
+    """Set an attribute of whatever is there, not of what it leads to."""
+    if os.geteuid() != 0 or not hasattr(os, "setxattr"):
+        pytest.skip("takes root and Linux, to set attributes of links")
+    os.setxattr(path, name, value, follow_symlinks=False)
+
+
+def attributes(path: Path) -> dict[str, bytes]:
+    """Read the attributes of whatever is there."""
+    names = os.listxattr(path, follow_symlinks=False)
+    return {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_attributes_are_kept_of_every_kind_of_entry(jobs: int, tmp_path: Path) -> None:
+    source = bare_instance(tmp_path / "source", ATTRIBUTED)
+    for path in (source.attachments, *source.attachments.rglob("*")):
+        give(path, "trusted.note", b"of " + os.fsencode(path.name))
+    before = read(source.attachments)
+    copy = Instance(database=tmp_path / "d" / "db", attachments=tmp_path / "d" / "tree")
+    outcome = clone(source, copy, profile="none", jobs=jobs)
+
+    assert read(copy.attachments) == before == read(source.attachments)
+    assert attributes(copy.attachments / "link") == {"trusted.note": b"of link"}
+    assert [one.kind for one in outcome.findings if one.kind != "link-outside"] == []
+    assert [one.kind for one in check(copy, source=source, profile="none").findings] == []
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("name", ["trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT"])
+def test_how_xfs_stores_access_lists_is_never_copied(name: str, jobs: int, tmp_path: Path) -> None:
+    """It shows that to root beside the lists themselves; elsewhere it means nothing."""
+    source = bare_instance(tmp_path / "source", ATTRIBUTED)
+    for path in (source.attachments, *source.attachments.rglob("*")):
+        give(path, name, b"\0" * 8)
+    give(source.attachments / "directory", "trusted.kept", b"1")
+    manifest = tmp_path / "manifest"
+    copy = Instance(database=tmp_path / "d" / "db", attachments=tmp_path / "d" / "tree")
+    outcome = clone(source, copy, profile="none", manifest=manifest, jobs=jobs)
+
+    found = [attributes(path) for path in (copy.attachments, *copy.attachments.rglob("*"))]
+    assert sorted(found, key=len) == [{}] * 8 + [{"trusted.kept": b"1"}]
+    assert name not in manifest.read_text("utf-8")
+    assert [one.kind for one in outcome.findings if one.kind != "link-outside"] == []
+    for verified in (
+        check(copy, source=source, profile="none", jobs=jobs),
+        check(copy, manifest=manifest, profile="none", jobs=jobs),
+        check(source, source=copy, profile="none", jobs=jobs),
+    ):
+        assert [one for one in verified.findings if one.kind != "link-outside"] == []
 
 
 def test_the_database_has_the_time_of_its_last_commit(

@@ -1,7 +1,10 @@
 """Comparison notices every difference and says where it is."""
 
+import os
 import sqlite3
+import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +14,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ops.comparison import compare_databases, compare_trees
+from ops.comparison import compare_databases
 from ops.model import Entry, Finding, Kind, PageDigests, Severity
 from ops.sqlite.pages import changed_pages, digest_pages, page_owners
+from ops.tree.catalogue import catalogue_of
+from ops.tree.compare import compare_trees
+from tests.filesystem import unprivileged
 from tests.strategies import names
 
 _PAGE = 512
+_D1, _D2 = "01" * 32, "02" * 32
 _FREE = "no table (free or unreachable)"
 
 
@@ -28,7 +35,7 @@ def _tree(*entries: Entry) -> dict[bytes, Entry]:
     return {entry.path: entry for entry in entries}
 
 
-def _file(path: bytes = b"a", digest: str = "d1") -> Entry:
+def _file(path: bytes = b"a", digest: str = _D1) -> Entry:
     return Entry(path=path, kind=Kind.FILE, mode=0o644, size=3, digest=digest)
 
 
@@ -40,7 +47,7 @@ _entries = st.builds(
     uid=st.integers(0, 3),
     modified_ns=st.integers(),
     size=st.integers(0, 9),
-    digest=st.sampled_from(["", "d1", "d2"]),
+    digest=st.sampled_from(["", _D1, _D2]),
     xattrs=st.sampled_from([(), (("user.a", b"1"),)]),
 )
 _trees = st.lists(_entries, max_size=5).map(lambda entries: _tree(*entries))
@@ -48,7 +55,7 @@ _trees = st.lists(_entries, max_size=5).map(lambda entries: _tree(*entries))
 
 @given(_trees)
 def test_equal_trees_have_no_differences(tree: dict[bytes, Entry]) -> None:
-    assert list(compare_trees(tree, dict(tree))) == []
+    assert compare_trees(tree, dict(tree)) == ()
 
 
 @given(_trees, _trees)
@@ -67,17 +74,17 @@ def test_differences_are_listed_in_order_of_the_paths() -> None:
     found = _tree(
         replace(root, mode=0o700),
         _file(b"kept"),
-        replace(_file(b"odd\n", digest="d2"), modified_ns=1_500_000_000),
+        replace(_file(b"odd\n", digest=_D2), modified_ns=1_500_000_000),
         Entry(path=b"pipe", kind=Kind.FIFO),
     )
 
-    assert list(compare_trees(expected, found)) == [
+    assert compare_trees(expected, found) == (
         _error("changed", "the attachments directory itself: mode", "0755", "0700"),
         _error("missing", "gone", "file", "nothing"),
-        _error("changed", r"odd\n: content", "d1", "d2"),
+        _error("changed", r"odd\n: content", _D1, _D2),
         _error("changed", r"odd\n: mtime", "0.000000000", "1.500000000"),
         _error("unexpected", "pipe", "nothing", "fifo"),
-    ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +92,7 @@ def test_differences_are_listed_in_order_of_the_paths() -> None:
     [
         ({"kind": Kind.FIFO}, "kind"),
         ({"size": 4}, "size"),
-        ({"digest": "d2"}, "content"),
+        ({"digest": _D2}, "content"),
         ({"mode": 0o640}, "mode"),
         ({"modified_ns": 1}, "mtime"),
         ({"link": b"b"}, "hard link"),
@@ -98,11 +105,9 @@ def test_whatever_changed_is_an_error(change: dict[str, Any], field: str) -> Non
     before = replace(_file(), xattrs=(("user.a", b"1"),))
     after = replace(before, **change)
 
-    findings = list(compare_trees(_tree(before), _tree(after)))
+    found = compare_trees(_tree(before), _tree(after))
 
-    assert [(finding.severity, finding.where) for finding in findings] == [
-        (Severity.ERROR, f"a: {field}")
-    ]
+    assert _sorts(found) == [(Severity.ERROR, f"a: {field}")]
 
 
 _LOST = (
@@ -112,38 +117,87 @@ _LOST = (
 
 
 def test_owners_that_differ_are_one_warning() -> None:
-    assert list(compare_trees(*_LOST)) == [
-        replace(_error("changed", "2 entries: owner", "7:0", "0:0"), severity=Severity.WARNING)
+    assert compare_trees(*_LOST) == (
+        replace(_error("changed", "2 entries: owner", "7:0", "0:0"), severity=Severity.WARNING),
+    )
+
+
+_MANY = replace(_file(), xattrs=(("foreign.b", b"2"), ("user.a", b"1")))
+_SOME = replace(_file(), xattrs=(("user.a", b"1"),))
+
+
+def _sorts(findings: Iterable[Finding]) -> list[tuple[Severity, str]]:
+    return [(finding.severity, finding.where) for finding in findings]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="takes /proc, which has no attributes")
+@pytest.mark.parametrize("before", [_SOME, _MANY])
+def test_attributes_that_the_file_system_does_not_know_are_a_warning(before: Entry) -> None:
+    found = compare_trees(_tree(before), _tree(_file()), root=Path("/proc"))
+
+    assert _sorts(found) == [(Severity.WARNING, "1 entry: xattrs lost")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="takes attributes")
+def test_one_attribute_that_the_file_system_knows_makes_the_loss_an_error(tmp_path: Path) -> None:
+    os.setxattr(tmp_path, "user.a", b"1")  # fails where it is not known
+
+    for before, after in ((_MANY, _file()), (_SOME, _file())):
+        found = compare_trees(_tree(before), _tree(after), root=tmp_path)
+        assert _sorts(found) == [(Severity.ERROR, "a: xattrs lost")]
+    found = compare_trees(_tree(_MANY), _tree(_SOME), root=tmp_path)
+    assert _sorts(found) == [(Severity.WARNING, "1 entry: xattrs lost")]
+
+
+def test_where_nobody_can_be_asked_no_attribute_may_be_missing() -> None:
+    assert _sorts(compare_trees(_tree(_SOME), _tree(_file()))) == [
+        (Severity.ERROR, "a: xattrs lost")
     ]
 
 
-@pytest.mark.parametrize(
-    ("unknown", "findings"),
-    [
-        (set(), [(Severity.ERROR, "a: xattrs lost")]),
-        ({"user.a"}, [(Severity.ERROR, "a: xattrs lost")]),
-        ({"user.a", "user.b"}, [(Severity.WARNING, "1 entry: xattrs lost")]),
-    ],
-)
-def test_attributes_that_the_file_system_does_not_know_are_a_warning(
-    unknown: set[str], findings: list[tuple[Severity, str]]
+@pytest.mark.skipif(sys.platform != "linux", reason="takes attributes that only root sees")
+@pytest.mark.parametrize("name", ["trusted.a", "security.a"])
+def test_attributes_that_only_root_sees_are_a_warning_for_anybody_else(
+    name: str, tmp_path: Path
 ) -> None:
-    before = replace(_file(), xattrs=(("user.a", b"1"), ("user.b", b"2")))
+    before = replace(_file(), xattrs=((name, b"1"),))
+    with unprivileged():
+        found = compare_trees(_tree(before), _tree(_file()), root=tmp_path)
+    assert _sorts(found) == [(Severity.WARNING, "1 entry: xattrs lost")]
+    found = compare_trees(_tree(before), _tree(_file()), root=tmp_path)
+    assert _sorts(found) == [(Severity.ERROR, "a: xattrs lost")]
 
-    found = compare_trees(_tree(before), _tree(_file()), unknown_xattrs=frozenset(unknown))
 
-    assert [(finding.severity, finding.where) for finding in found] == findings
-
-
+@pytest.mark.skipif(sys.platform != "linux", reason="takes /proc, which has no attributes")
 def test_an_attribute_with_another_value_is_an_error_although_unknown() -> None:
-    before = replace(_file(), xattrs=(("user.a", b"1"),))
     after = replace(_file(), xattrs=(("user.a", b"2"),))
 
-    found = list(compare_trees(_tree(before), _tree(after), unknown_xattrs=frozenset({"user.a"})))
+    found = compare_trees(_tree(_SOME), _tree(after), root=Path("/proc"))
 
-    assert [(finding.severity, finding.where) for finding in found] == [
-        (Severity.ERROR, "a: xattrs")
-    ]
+    assert _sorts(found) == [(Severity.ERROR, "a: xattrs")]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_attributes_count_for_every_kind_of_entry(kind: Kind) -> None:
+    """Symbolic links have some too, though only root can give them any."""
+    before = Entry(path=b"a", kind=kind, xattrs=(("trusted.a", b"1"),))
+
+    for after, field in (
+        (replace(before, xattrs=()), "xattrs lost"),
+        (replace(before, xattrs=(("trusted.a", b"2"),)), "xattrs"),
+        (replace(before, xattrs=(*before.xattrs, ("trusted.b", b""))), "xattrs"),
+    ):
+        found = compare_trees(_tree(before), _tree(after))
+        assert _sorts(found) == [(Severity.ERROR, f"a: {field}")]
+
+
+@given(_trees, _trees)
+def test_a_packed_catalogue_compares_as_a_dictionary_does(
+    expected: dict[bytes, Entry], found: dict[bytes, Entry]
+) -> None:
+    packed = compare_trees(catalogue_of(expected.values()), catalogue_of(found.values()))
+
+    assert packed == compare_trees(expected, found)
 
 
 def _build(path: Path) -> None:

@@ -89,7 +89,7 @@ def test_every_kind_of_finding_has_its_row() -> None:
     for path in (ROOT / "ops").rglob("*.py"):
         text = path.read_text("utf-8")
         used |= set(re.findall(r'Finding\(\s*kind="([a-z-]+)"', text))
-        used |= set(re.findall(r'_changed\(\s*"([a-z-]+)"', text))
+        used |= set(re.findall(r'mismatches\.append\(\(\S+ "([a-z-]+)"', text))
     assert listed == used
 
 

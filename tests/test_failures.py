@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import pytest
 
-from ops.capture import capture
+from ops.capture import Capture, capture
 from ops.clone import Outcome, plan_clone, run_clone
 from ops.demo_instance import build_instance, connect
 from ops.disk import DISK
@@ -45,9 +45,12 @@ from ops.sqlite.source import _take_back_stray_wal, read_steadily
 from ops.swap import complete
 from ops.tree.compare import differences
 from ops.tree.copying import Copier
+from ops.tree.crew import crew
 from ops.tree.directories import Directories
 from ops.tree.metadata import ACCESS_LIST, lenient_xattrs, mode_without_acl
 from ops.tree.scan import TreeSize
+from ops.tree.transfer import BUFFER_BYTES
+from ops.tree.work import Trees
 from ops.workspace import workspace
 from tests.command import INV, ROOT
 from tests.filesystem import LLISTXATTR, footprint, read, unprivileged, with_refusal
@@ -111,6 +114,23 @@ def clock_that(act: Callable[[int], None]) -> Clock:
     return Clock(now=now, seconds=CLOCK.seconds)
 
 
+def copy_pair(source: Instance, stage: Instance, scratch: Path) -> Capture:
+    """Capture an instance, in this process alone."""
+    trees = Trees(source=source.attachments, copy=stage.attachments)
+    with crew(trees, jobs=1) as workers:
+        return capture(
+            source,
+            stage,
+            workers,
+            profile=load_profile("ciso_assistant"),
+            size=TreeSize(),
+            scratch=scratch,
+            lock_timeout_seconds=1,
+            clock=CLOCK,
+            progress=quiet,
+        )
+
+
 class TestCapture:
     """What changes while it is copied."""
 
@@ -118,7 +138,7 @@ class TestCapture:
         self, instance: Instance, destination: Instance
     ) -> None:
         growing = instance.attachments / "growing.log"
-        growing.write_bytes(b"line\n")
+        growing.write_bytes(bytes(2 * BUFFER_BYTES))  # read in several pieces, each of them told
 
         def grow(progress: Progress) -> None:
             if progress.step == "copy attachments":
@@ -207,16 +227,7 @@ class TestCapture:
             with pytest.raises(
                 DestinationError, match=r"cannot write .*: database or disk is full"
             ):
-                capture(
-                    instance,
-                    stage,
-                    profile=load_profile("ciso_assistant"),
-                    size=TreeSize(),
-                    scratch=tmp_path,
-                    lock_timeout_seconds=1,
-                    clock=CLOCK,
-                    progress=quiet,
-                )
+                copy_pair(instance, stage, tmp_path)
             assert list(small.iterdir()) == []
 
     def test_attributes_of_the_database_that_cannot_be_set_are_a_failure(
@@ -804,8 +815,8 @@ def test_a_writer_that_dies_is_told(instance: Instance) -> None:
 
 
 def test_a_reader_of_progress_that_goes_away_stops_nothing() -> None:
-    from ops.cli.console import _Console
     from ops.cli.progress import show_progress
+    from ops.cli.terminal import _Console
 
     reading, writing = os.pipe()
     os.close(reading)

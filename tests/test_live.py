@@ -14,18 +14,21 @@ from tests.pipeline import check, clone
 _LONGEST_WAIT_SECONDS = 0.5
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("deletes", [False, True], ids=["inserts", "mixed"])
-def test_ten_of_ten_clones_are_whole(tmp_path: Path, *, deletes: bool) -> None:
+def test_ten_of_ten_clones_are_whole(tmp_path: Path, jobs: int, *, deletes: bool) -> None:
     source = build_instance(tmp_path / "production", evidences=500)
     with writer(source, rate=50, deletes=deletes) as busy:
         for number in range(10):
             place = tmp_path / f"clone{number}"
             copy = Instance(database=place / "db.sqlite3", attachments=place / "attachments")
             before = evidence_ids(source.database)
-            outcome = clone(source, copy)
+            outcome = clone(source, copy, jobs=jobs)
             after = evidence_ids(source.database)
             assert [f for f in outcome.findings if f.severity is not Severity.NOTE] == []
-            assert [f for f in check(copy).findings if f.severity is not Severity.NOTE] == []
+            assert [
+                f for f in check(copy, jobs=jobs).findings if f.severity is not Severity.NOTE
+            ] == []
             # Committed before the start and never deleted: the clone must have it.
             assert (before & after) - ids(copy) == set()
             assert files_are_the_rows(copy)

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ops.errors import UsageError
-from ops.settings import DEFAULTS, absolute_path, read_settings, required_path
+from ops.settings import DEFAULTS, absolute_path, read_settings, reads_disk, required_path
 
 
 def test_defaults() -> None:
@@ -17,6 +17,7 @@ def test_defaults() -> None:
     assert settings.profile.origin == "default"
     assert settings.lock_timeout_seconds == 30.0
     assert settings.manage == ()
+    assert settings.jobs == 0
     given = (settings.source_db, settings.source_attachments, settings.instance_root)
     assert (*given, settings.configured_db, settings.configured_attachments) == ("",) * 5
 
@@ -119,6 +120,7 @@ def test_lock_timeout(value: Any, seconds: float) -> None:
 @example("inf")
 @example("-0.1")
 @example("3600.1")
+@example(10**400)
 def test_lock_timeout_is_in_range_or_refused(value: object) -> None:
     said = ""
     seconds = 0.0
@@ -128,6 +130,77 @@ def test_lock_timeout_is_in_range_or_refused(value: object) -> None:
         said = error.message
     assert 0 <= seconds <= 3600
     assert said == "" or said.startswith("ops.lock_timeout must ")
+
+
+@pytest.mark.parametrize("count", ["1", "2", " 7 ", "256", 1, 256, "007"])
+def test_jobs_of_the_configuration(count: Any) -> None:
+    assert read_settings({"jobs": count}, environment={}).jobs == int(count)
+
+
+@pytest.mark.parametrize("configured", ["", None, "9", 9, "many"])
+@pytest.mark.parametrize("flag", ["1", "256"])
+def test_jobs_of_the_flag_win(configured: object, flag: str) -> None:
+    """A wrong value of the configuration does not matter where a flag is given."""
+    assert read_settings({"jobs": configured}, jobs=flag, environment={}).jobs == int(flag)
+
+
+OUT_OF_RANGE = ("0", "-1", "257", str(10**30))
+NO_NUMBERS = ("two", "1.5", "1e2", "0x10", "½", "1 2", "auto", "\n", "+", "nan")
+
+
+@pytest.mark.parametrize("value", OUT_OF_RANGE)
+def test_jobs_out_of_range(value: str) -> None:
+    for config, flag, origin in (({"jobs": value}, "", "ops.jobs"), ({}, value, "--jobs")):
+        with pytest.raises(UsageError) as caught:
+            read_settings(config, jobs=flag, environment={})
+        assert caught.value.message == f"{origin} must lie between 1 and 256"
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS)
+def test_jobs_that_are_no_number(value: str) -> None:
+    for config, flag, origin in (({"jobs": value}, "", "ops.jobs"), ({}, value, "--jobs")):
+        with pytest.raises(UsageError) as caught:
+            read_settings(config, jobs=flag, environment={})
+        assert caught.value.message == f"{origin} must be a number of processes, not {value!r}"
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.floats(),
+        st.integers(),
+        st.booleans(),
+        st.none(),
+        st.lists(st.text()),
+        st.dictionaries(st.text(), st.text()),
+    )
+)
+@example([])
+@example({})
+@example("\ud800")
+@example(10**400)
+@example("1_0")
+@example("\u0663")  # an Arabic three, which Python takes
+def test_jobs_are_in_range_or_refused(value: object) -> None:
+    said = ""
+    jobs = 0
+    try:
+        jobs = read_settings({"jobs": value}, environment={}).jobs
+    except UsageError as error:
+        said = error.message
+    assert (0 if value in ("", None) else 1) <= jobs <= 256 or said.startswith("ops.jobs must ")
+
+
+@pytest.mark.parametrize(("value", "from_disk"), [("", False), ("memory", False), ("disk", True)])
+def test_check(value: str, *, from_disk: bool) -> None:
+    assert reads_disk(value) is from_disk
+
+
+@pytest.mark.parametrize("value", ["Disk", "disc", " ", "memory ", "true", "0"])
+def test_check_of_nothing_known(value: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        reads_disk(value)
+    assert caught.value.message == f"--check must be memory or disk, not {value}"
 
 
 def test_paths_become_absolute_and_links_stay(

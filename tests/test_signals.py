@@ -58,7 +58,13 @@ def start(
     source: Instance, copy: Instance, *flags: str, nohup: bool = False
 ) -> subprocess.Popen[str]:
     """Start a clone in a process of its own."""
-    command = [*INV, "clone", "--force", *flags, *map(str, (*from_flags(source), *to_flags(copy)))]
+    places = (*from_flags(source), *to_flags(copy))
+    return start_command("clone", "--force", *flags, *places, nohup=nohup)
+
+
+def start_command(*arguments: str | Path, nohup: bool = False) -> subprocess.Popen[str]:
+    """Start any command in a process of its own."""
+    command = [*INV, *map(str, arguments)]
     program = shutil.which("nohup")
     if nohup and program is None:
         pytest.skip("takes nohup")

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -316,3 +316,16 @@ def test_a_path_comes_byte_for_byte_whatever_it_is(path: bytes, kind: str) -> No
             named = _named(connection)
 
     assert named == [NamedFile(table="t", row="id=1", path=path, digest="")]
+
+
+def test_rows_that_nobody_takes_any_more_may_outlive_their_connection(tmp_path: Path) -> None:
+    """So it is when a signal comes between two of them: not a word may be said of that."""
+    with _opened(
+        tmp_path / "db",
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, file)",
+        "INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c')",
+    ) as connection:
+        rows = named_files(connection, "t", "file", "")
+        assert next(rows).path == b"a"
+    assert isinstance(rows, Generator)
+    rows.close()

@@ -2,25 +2,34 @@
 
 import errno
 import os
+import signal
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import pytest
-from hypothesis import example, given
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from ops.errors import SourceError, VerificationError
-from ops.model import Entry, Kind, narrowed_mode
-from ops.tree.compare import Difference, differences, read_tree
+from ops.errors import DestinationError, OpsError, SourceError
+from ops.model import Entry, Kind, Severity, narrowed_mode
+from ops.tree.catalogue import Catalogue
+from ops.tree.compare import Difference, compare_trees, differences
+from ops.tree.crew import crew
+from ops.tree.reading import read_tree
 from ops.tree.transfer import BUFFER_BYTES
+from ops.tree.work import LARGE_BYTES, MOST_NAMES, Trees
 from tests.filesystem import (
     FLISTXATTR,
     Directory,
     File,
     HardLink,
     Link,
+    Node,
     Pipe,
     build,
     footprint,
@@ -29,16 +38,60 @@ from tests.filesystem import (
 )
 from tests.strategies import trees
 
+_DEADLINE_SECONDS = 60.0
 
-def _read(root: Path, *, contents: bool = True) -> dict[bytes, Entry]:
-    return {
-        entry.path: entry for entry in read_tree(root, error=VerificationError, contents=contents)
-    }
+several = pytest.mark.parametrize("jobs", [1, 2])
+few = settings(
+    max_examples=max(4, settings().max_examples // 5),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+"""For what takes longer, to start processes; what fails stays as it is, since to make it small
+would take minutes."""
+fewest = settings(few, max_examples=max(2, settings().max_examples // 10))
+"""For large directories."""
+
+
+@contextmanager
+def deadline(seconds: float = _DEADLINE_SECONDS) -> Iterator[None]:
+    """Fail what takes longer: processes that wait for each other do so for ever.
+
+    Only the main thread can be stopped like that; elsewhere this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        pytest.fail(f"not done after {seconds} seconds", pytrace=True)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def catalogue(
+    root: Path,
+    *,
+    jobs: int = 1,
+    blame: str = "source",
+    digests: bool = True,
+    from_disk: bool = False,
+    pieces: Callable[[int], None] = lambda _count: None,
+    files: Callable[[int], None] = lambda _count: None,
+) -> Catalogue:
+    """Read a tree."""
+    trees = Trees(source=root, blame=blame, digests=digests, from_disk=from_disk)
+    with crew(trees, jobs=jobs, advance=pieces) as workers:
+        return read_tree(workers, advance=files)
 
 
 def _fields(expected: Path, found: Path) -> dict[bytes, list[str]]:
     """Say for each path in which fields two trees differ; no field where one lacks the path."""
-    before, after = _read(expected), _read(found)
+    before, after = catalogue(expected), catalogue(found)
     fields: dict[bytes, list[str]] = {path: [] for path in before.keys() ^ after.keys()}
     for path in before.keys() & after.keys():
         if different := differences(before[path], after[path]):
@@ -46,17 +99,17 @@ def _fields(expected: Path, found: Path) -> dict[bytes, list[str]]:
     return fields
 
 
-@given(trees())
-def test_a_tree_is_read_as_it_is_and_left_as_it_was(tree: Directory) -> None:
+def _read_right(tree: Directory, *, jobs: int, from_disk: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name) / "tree"
         build(root, tree)
         before = footprint(root)
         pieces: list[int] = []
-        entries = {
-            entry.path: entry
-            for entry in read_tree(root, error=VerificationError, advance=pieces.append)
-        }
+        told: list[int] = []
+        with deadline():
+            entries = catalogue(
+                root, jobs=jobs, from_disk=from_disk, pieces=pieces.append, files=told.append
+            )
         assert footprint(root) == before
         found = read(root)
         assert entries.keys() == found.keys()
@@ -77,21 +130,66 @@ def test_a_tree_is_read_as_it_is_and_left_as_it_was(tree: Directory) -> None:
             assert len(first) == 1
         once = [entry for entry in entries.values() if not entry.link]
         assert sum(pieces) == sum(entry.size for entry in once)
+        assert sum(told) == sum(entry.kind is Kind.FILE for entry in entries.values())
+
+
+_CROWD: dict[bytes, Node] = {
+    b"%05d" % number: File(b"%d" % number) for number in range(MOST_NAMES + 1)
+}
+CROWDED = Directory(
+    {
+        b"crowd": Directory(
+            {
+                **_CROWD,
+                b"00100+": HardLink(b"crowd/00400"),
+                b"00200+": Link(b"00200"),
+                b"00300+": Directory({b"linked": HardLink(b"crowd/00300")}),
+                b"00350+": Pipe(),
+            }
+        ),
+        b"large": File(b"x" * LARGE_BYTES),
+        b"large too": HardLink(b"large"),
+    }
+)
+
+
+@given(trees(), st.booleans())
+def test_a_tree_is_read_as_it_is_and_left_as_it_was(tree: Directory, from_disk: bool) -> None:
+    _read_right(tree, jobs=1, from_disk=from_disk)
+
+
+@few
+@given(trees(), st.booleans())
+def test_a_tree_is_read_as_it_is_by_two_processes(tree: Directory, from_disk: bool) -> None:
+    _read_right(tree, jobs=2, from_disk=from_disk)
+
+
+@several
+@pytest.mark.parametrize("from_disk", [True, False])
+def test_large_files_and_directories_are_read_as_they_are(from_disk: bool, jobs: int) -> None:
+    _read_right(CROWDED, jobs=jobs, from_disk=from_disk)
 
 
 @given(trees())
 def test_without_contents_no_byte_is_read(tree: Directory) -> None:
-    with tempfile.TemporaryDirectory() as name:
+    _read_without_contents(tree, 1)
+
+
+@several
+def test_without_contents_no_byte_of_a_large_file_is_read(jobs: int) -> None:
+    _read_without_contents(CROWDED, jobs)
+
+
+def _read_without_contents(tree: Directory, jobs: int) -> None:
+    with tempfile.TemporaryDirectory() as name, deadline():
         root = Path(name) / "tree"
         build(root, tree)
         pieces: list[int] = []
-        stream = read_tree(root, error=VerificationError, contents=False, advance=pieces.append)
-        quick = {entry.path: entry for entry in stream}
-        assert pieces == []
-        full = _read(root)
+        quick = dict(catalogue(root, jobs=jobs, digests=False, pieces=pieces.append))
+        assert sum(pieces) == 0
         assert quick == {
             path: replace(entry, digest="", accessed_ns=quick[path].accessed_ns)
-            for path, entry in full.items()
+            for path, entry in catalogue(root).items()
         }
 
 
@@ -102,7 +200,7 @@ def test_a_tree_built_twice_shows_no_difference(tree: Directory) -> None:
         build(one, tree)
         build(two, tree)
         # The two inodes of a pipe get their times from the clock.
-        late = {path for path, entry in _read(one).items() if entry.kind in _TIMELESS}
+        late = {path for path, entry in catalogue(one).items() if entry.kind in _TIMELESS}
         fields = _fields(one, two)
         assert fields.keys() <= late
         assert all(found == ["mtime"] for found in fields.values())
@@ -113,6 +211,7 @@ _TIMELESS = {Kind.FIFO, Kind.SYMLINK}
 
 @given(st.binary(min_size=1, max_size=300), st.integers(0), st.integers(1, 255))
 @example(b"x" * (BUFFER_BYTES + 1), BUFFER_BYTES, 1)
+@example(b"x" * BUFFER_BYTES, BUFFER_BYTES - 1, 1)
 def test_one_changed_byte_shows_though_nothing_else_does(
     content: bytes, position: int, change: int
 ) -> None:
@@ -149,7 +248,7 @@ def _again(path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _keep_times(root: Path, change: Callable[[Path], object]) -> None:
+def keep_times(root: Path, change: Callable[[Path], object]) -> None:
     """Make a change that shows in no directory's times."""
     paths = [root, *root.rglob("*")]
     times = {path: path.lstat() for path in paths}
@@ -172,7 +271,7 @@ def _retarget(path: Path) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
 
 
-def _become_directory(path: Path) -> None:
+def become_directory(path: Path) -> None:
     path.unlink()
     path.mkdir()
 
@@ -203,7 +302,7 @@ CHANGES: list[tuple[Callable[[Path], object], dict[bytes, list[str]]]] = [
         lambda root: os.setxattr(root / "directory", "user.new", b""),
         {b"directory": ["xattrs"]},
     ),
-    (lambda root: _become_directory(root / "pipe"), {b"pipe": ["kind"]}),
+    (lambda root: become_directory(root / "pipe"), {b"pipe": ["kind"]}),
 ]
 
 
@@ -215,7 +314,7 @@ def test_one_change_shows_as_what_it_is(
         build(tmp_path / name, TREE)
         for path in ("pipe", "link"):  # the clock gave them their times
             os.utime(tmp_path / name / path, ns=(5, 5), follow_symlinks=False)
-    _keep_times(tmp_path / "two", change)
+    keep_times(tmp_path / "two", change)
     assert _fields(tmp_path / "one", tmp_path / "two") == fields
 
 
@@ -304,37 +403,105 @@ def test_access_times_do_not_count() -> None:
     assert differences(ENTRY, replace(ENTRY, accessed_ns=9, changed_ns=9, identity=(1, 1))) == ()
 
 
-def test_a_file_that_vanishes_meanwhile_is_left_out(tmp_path: Path) -> None:
-    build(tmp_path / "tree", Directory({b"a": File(b"x"), b"b": File(b"y")}))
+# What changes, or cannot be read
+
+
+def test_what_vanishes_meanwhile_is_left_out(tmp_path: Path) -> None:
+    inside = Directory({b"file": File(b"z")})
+    tree = Directory({b"a": File(b"x"), b"b": File(b"y"), b"d": inside, b"e": inside})
+    build(tmp_path / "tree", tree)
 
     def remove(_count: int) -> None:
         (tmp_path / "tree/b").unlink(missing_ok=True)
+        (tmp_path / "tree/d/file").unlink(missing_ok=True)
+        if (tmp_path / "tree/d").exists():
+            (tmp_path / "tree/d").rmdir()
 
-    entries = list(read_tree(tmp_path / "tree", error=SourceError, advance=remove))
-    assert [entry.path for entry in entries] == [b"", b"a"]
+    found = catalogue(tmp_path / "tree", pieces=remove)
+    assert list(found) == [b"", b"a", b"e", b"e/file"]
+    assert len(found) == 4
 
 
-def test_a_file_that_becomes_a_link_is_not_followed(tmp_path: Path) -> None:
-    build(tmp_path / "tree", Directory({b"a": File(b"x"), b"b": File(b"y")}))
+def test_a_hard_link_that_vanishes_or_becomes_a_directory_meanwhile_is_left_out(
+    tmp_path: Path,
+) -> None:
+    names = {name: HardLink(b"a") for name in (b"b", b"c", b"d")}
+    build(tmp_path / "tree", Directory({b"!": File(b"x"), b"a": File(b"x"), **names}))
 
-    def swap(_count: int) -> None:
+    def remove(_count: int) -> None:
+        if (tmp_path / "tree/a").exists():
+            (tmp_path / "tree/a").unlink()
+            (tmp_path / "tree/c").unlink()
+            (tmp_path / "tree/c").mkdir()
+
+    found = catalogue(tmp_path / "tree", pieces=remove)
+    assert {path: entry.link for path, entry in found.items() if path} == {
+        b"!": b"",
+        b"b": b"",
+        b"d": b"b",
+    }
+
+
+@pytest.mark.parametrize("instead", ["link", "pipe", "directory", "nothing"])
+@pytest.mark.parametrize("size", [1, LARGE_BYTES])
+def test_a_file_that_becomes_something_else_is_read_as_that_and_not_followed(
+    tmp_path: Path, size: int, instead: str
+) -> None:
+    build(tmp_path / "tree", Directory({b"a": File(b"x"), b"b": File(b"y" * size)}))
+    pieces: list[int] = []
+
+    def swap(count: int) -> None:
+        pieces.append(count)
         (tmp_path / "tree/b").unlink()
-        (tmp_path / "tree/b").symlink_to("a")
+        match instead:
+            case "link":
+                (tmp_path / "tree/b").symlink_to("a")
+            case "pipe":
+                os.mkfifo(tmp_path / "tree/b")
+            case "directory":
+                (tmp_path / "tree/b").mkdir()
 
-    with pytest.raises(SourceError, match=r"cannot read .*/tree/b: Too many levels of symbolic"):
-        list(read_tree(tmp_path / "tree", error=SourceError, advance=swap))
+    found = catalogue(tmp_path / "tree", pieces=swap)
+    assert pieces == [1]
+    if instead in {"directory", "nothing"}:
+        assert b"b" not in found
+    else:
+        kind = Kind.SYMLINK if instead == "link" else Kind.FIFO
+        target = b"a" if instead == "link" else b""
+        entry = found[b"b"]
+        assert (entry.kind, entry.target, entry.digest, entry.size) == (kind, target, "", 0)
 
 
 def test_attributes_that_cannot_be_read_are_a_failure(tmp_path: Path) -> None:
     build(tmp_path / "tree", Directory({b"a": File(b"x")}))
     with pytest.raises(SourceError, match=r"cannot read .*/tree: Input/output error"):
-        with_refusal(
-            FLISTXATTR,
-            errno.EIO,
-            lambda: list(read_tree(tmp_path / "tree", error=SourceError)),
-        )
+        with_refusal(FLISTXATTR, errno.EIO, lambda: catalogue(tmp_path / "tree"))
 
 
-def test_a_tree_that_is_not_there_is_reported_by_name(tmp_path: Path) -> None:
-    with pytest.raises(VerificationError, match=r"cannot read .*/nowhere: No such file"):
-        list(read_tree(tmp_path / "nowhere", error=VerificationError))
+@several
+@pytest.mark.parametrize(
+    ("blame", "kind"), [("source", SourceError), ("destination", DestinationError)]
+)
+def test_a_tree_that_is_not_there_is_reported_by_name(
+    tmp_path: Path, blame: str, kind: type[OpsError], jobs: int
+) -> None:
+    with deadline(), pytest.raises(kind, match=r"cannot read .*/nowhere: No such file"):
+        catalogue(tmp_path / "nowhere", blame=blame, jobs=jobs)
+
+
+# Comparing whole trees
+
+
+def test_two_catalogues_are_compared_as_mappings(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        build(tmp_path / name, TREE)
+        for path in ("pipe", "link"):
+            os.utime(tmp_path / name / path, ns=(5, 5), follow_symlinks=False)
+    one, two = catalogue(tmp_path / "one"), catalogue(tmp_path / "two")
+    assert compare_trees(one, two) == ()
+    (tmp_path / "two/a").chmod(0o600)
+    become_directory(tmp_path / "two/pipe")
+    found = compare_trees(one, catalogue(tmp_path / "two"))
+    errors = {(finding.kind, finding.where) for finding in found}
+    assert {finding.severity for finding in found} == {Severity.ERROR}
+    assert errors >= {("changed", "a: mode"), ("changed", "b: mode"), ("changed", "pipe: kind")}

@@ -501,16 +501,6 @@ def test_attributes_that_cannot_be_read_are_a_failure(
         )
 
 
-def test_attributes_of_a_directory_are_read_or_a_failure(source: Path, destination: Path) -> None:
-    os.setxattr(source, "user.origin", b"x")
-    with copying(source, destination) as copier:
-        assert copier.directory_xattrs(b"") == (("user.origin", b"x"),)
-        with pytest.raises(VanishedError):
-            copier.directory_xattrs(b"gone")
-        with pytest.raises(SourceError, match="Input/output"):
-            with_refusal(FLISTXATTR, errno.EIO, lambda: copier.directory_xattrs(b""))
-
-
 # Failures of the destination
 
 

@@ -4,16 +4,18 @@ import errno
 import os
 import stat
 import tempfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ops.errors import DestinationError, SourceError
+from ops.errors import DestinationError, OpsError, SourceError
 from ops.model import Entry, Kind, kind_of
 from ops.tree.directories import Directories
-from ops.tree.scan import TreeMeter, TreeSize, leaves_tree, scan_tree, walk
+from ops.tree.scan import TreeMeter, TreeSize, leaves_tree, scan_tree, survey_tree, walk
 from tests.filesystem import (
     GETDENTS64,
     READLINKAT,
@@ -21,6 +23,7 @@ from tests.filesystem import (
     File,
     HardLink,
     Link,
+    Pipe,
     build,
     footprint,
     read,
@@ -28,6 +31,20 @@ from tests.filesystem import (
     with_refusal,
 )
 from tests.strategies import trees
+
+
+def _scan(root: Path, error: type[OpsError] = SourceError) -> list[Entry]:
+    return list(scan_tree(root, error=error))
+
+
+def _survey(root: Path, error: type[OpsError] = SourceError) -> list[Entry]:
+    return list(survey_tree(root, TreeMeter(), error=error))
+
+
+both = pytest.mark.parametrize("look", [_scan, _survey])
+"""A full scan and the quick survey fail alike."""
+
+Look = Callable[..., list[Entry]]
 
 
 def _measure(root: Path) -> TreeSize:
@@ -80,18 +97,20 @@ def test_a_scan_tells_a_directory_before_what_it_holds_and_names_in_order(tree: 
         assert all(names == sorted(names) for names in siblings.values())
 
 
-def test_a_root_that_is_not_there_is_reported_by_name(tmp_path: Path) -> None:
+@both
+def test_a_root_that_is_not_there_is_reported_by_name(tmp_path: Path, look: Look) -> None:
     with pytest.raises(DestinationError, match=r"cannot read .*/nowhere: No such file"):
-        list(scan_tree(tmp_path / "nowhere", error=DestinationError))
+        look(tmp_path / "nowhere", DestinationError)
 
 
-def test_a_root_that_is_a_file_or_a_link_is_refused(tmp_path: Path) -> None:
+@both
+def test_a_root_that_is_a_file_or_a_link_is_refused(tmp_path: Path, look: Look) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "there").mkdir()
     (tmp_path / "link").symlink_to("there")
     for name in ("file", "link"):
         with pytest.raises(SourceError, match=f"cannot read .*/{name}: Not a directory"):
-            list(scan_tree(tmp_path / name, error=SourceError))
+            look(tmp_path / name)
 
 
 def test_a_directory_that_vanishes_during_the_walk_is_left_out(tmp_path: Path) -> None:
@@ -121,32 +140,36 @@ def test_a_directory_that_becomes_something_else_during_the_walk_is_left_out(
     assert paths == [b"", b"a", b"c"]
 
 
-def test_a_link_that_vanishes_between_listing_and_reading_is_left_out(tmp_path: Path) -> None:
-    build(tmp_path / "tree", Directory({b"file": File(), b"link": Link(b"file")}))
-    entries = with_refusal(
-        READLINKAT, errno.ENOENT, lambda: list(scan_tree(tmp_path / "tree", error=SourceError))
-    )
-    assert [entry.path for entry in entries] == [b"", b"file"]
+@both
+def test_a_link_that_vanishes_between_listing_and_reading_is_left_out(
+    tmp_path: Path, look: Look
+) -> None:
+    build(tmp_path / "tree", Directory({b"pipe": Pipe(), b"link": Link(b"file")}))
+    entries = with_refusal(READLINKAT, errno.ENOENT, lambda: look(tmp_path / "tree"))
+    assert [entry.path for entry in entries] == [b"", b"pipe"]
 
 
-def test_a_link_that_cannot_be_read_is_reported_with_its_full_path(tmp_path: Path) -> None:
+@both
+def test_a_link_that_cannot_be_read_is_reported_with_its_full_path(
+    tmp_path: Path, look: Look
+) -> None:
     build(tmp_path / "tree", Directory({b"in": Directory({b"link": Link(b"file")})}))
     with pytest.raises(SourceError, match=r"/tree/in/link: Input/output error") as caught:
-        with_refusal(
-            READLINKAT, errno.EIO, lambda: list(scan_tree(tmp_path / "tree", error=SourceError))
-        )
+        with_refusal(READLINKAT, errno.EIO, lambda: look(tmp_path / "tree"))
     assert "kernel log" in caught.value.hint
 
 
-def test_a_directory_that_cannot_be_listed_is_reported_with_its_full_path(tmp_path: Path) -> None:
+@both
+def test_a_directory_that_cannot_be_listed_is_reported_with_its_full_path(
+    tmp_path: Path, look: Look
+) -> None:
     build(tmp_path / "tree", Directory())
     with pytest.raises(SourceError, match=r"cannot read .*/tree: Input/output error"):
-        with_refusal(
-            GETDENTS64, errno.EIO, lambda: list(scan_tree(tmp_path / "tree", error=SourceError))
-        )
+        with_refusal(GETDENTS64, errno.EIO, lambda: look(tmp_path / "tree"))
 
 
-def test_a_directory_that_may_not_be_read_is_reported_with_what_to_do() -> None:
+@both
+def test_a_directory_that_may_not_be_read_is_reported_with_what_to_do(look: Look) -> None:
     with tempfile.TemporaryDirectory() as directory:
         Path(directory).chmod(0o755)
         build(Path(directory) / "tree", Directory({b"closed": Directory(mode=0o700)}))
@@ -154,7 +177,7 @@ def test_a_directory_that_may_not_be_read_is_reported_with_what_to_do() -> None:
             unprivileged(),
             pytest.raises(SourceError, match=r"/tree/closed: Permission denied") as caught,
         ):
-            list(scan_tree(Path(directory) / "tree", error=SourceError))
+            look(Path(directory) / "tree")
     assert "root" in caught.value.hint
 
 
@@ -221,3 +244,42 @@ def test_room_counts_whole_blocks_once_and_no_holes(tmp_path: Path) -> None:
     grown = _measure(tmp_path / "tree")
     assert grown.bytes == size.bytes + (1 << 30)
     assert grown.room - size.room <= 1 << 16
+
+
+# The quick survey
+
+
+@given(trees())
+def test_a_survey_adds_up_what_a_scan_finds_and_tells_of_all_but_files(tree: Directory) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        root = Path(directory) / "tree"
+        build(root, tree)
+        before = footprint(root)
+        meter = TreeMeter()
+        told = {entry.path: entry for entry in survey_tree(root, meter, error=SourceError)}
+        assert footprint(root) == before
+        assert meter.size == _measure(root)
+        others = [entry for entry in _scan(root) if entry.kind is not Kind.FILE]
+        assert told.keys() == {entry.path for entry in others}
+        for entry in others:
+            accessed = told[entry.path].accessed_ns  # that of a link is changed by reading it
+            assert told[entry.path] == replace(entry, accessed_ns=accessed)
+
+
+@pytest.mark.parametrize("instead", ["nothing", "file", "link"])
+def test_a_survey_leaves_out_what_is_gone_by_the_time_it_gets_there(
+    tmp_path: Path, instead: str
+) -> None:
+    inside = Directory({b"file": File(b"x"), b"pipe": Pipe()})
+    build(tmp_path / "tree", Directory({b"a": Pipe(), b"b": inside, b"c": inside}))
+    meter, paths = TreeMeter(), []
+    for entry in survey_tree(tmp_path / "tree", meter, error=SourceError):
+        paths.append(entry.path)
+        if entry.path == b"a":
+            (tmp_path / "tree/b").rename(tmp_path / "aside")
+            if instead == "file":
+                (tmp_path / "tree/b").touch()
+            elif instead == "link":
+                (tmp_path / "tree/b").symlink_to(tmp_path / "aside")
+    assert paths == [b"", b"a", b"c", b"c/pipe"]
+    assert (meter.size.files, meter.size.entries) == (1, 5)

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 from ops.demo_instance import build_instance, connect
 from ops.demo_writer import writer
 from ops.errors import DestinationError, UsageError
-from ops.model import Finding, Instance, Severity
-from ops.verify import Verification
+from ops.model import Finding, Instance, Progress, Severity
+from ops.profile import load_profile
+from ops.verify import Verification, VerifyRequest, verify
 from tests.filesystem import footprint
 from tests.pipeline import check, clone
 from tests.processes import held_open
@@ -170,6 +172,45 @@ def test_names_what_is_missing_unexpected_and_changed(damaged: Instance, copied:
         }
 
 
+KINDS = ("link", "pipe", "file", "directory")
+CHANGES: tuple[tuple[str, bytes | None, str], ...] = (
+    ("trusted.a", b"1", ""),
+    ("trusted.a", b"2", "xattrs"),
+    ("trusted.b", b"", "xattrs"),
+    ("trusted.a", None, "xattrs"),
+    ("trusted.b", None, "xattrs lost"),
+)
+"""Changes of attributes, one after the other, and what they are called."""
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_names_what_changed_of_the_attributes_of_any_entry(jobs: int, tmp_path: Path) -> None:
+    if os.geteuid() != 0 or not hasattr(os, "setxattr"):
+        pytest.skip("takes root and Linux, to set attributes of links")
+    source = build_instance(tmp_path / "production", evidences=2)
+    (source.attachments / "link").symlink_to("policy_8.pdf")
+    os.mkfifo(source.attachments / "pipe")
+    (source.attachments / "file").touch()
+    (source.attachments / "directory").mkdir()
+    for kind in KINDS:
+        os.setxattr(source.attachments / kind, "trusted.a", b"1", follow_symlinks=False)
+    copy = Instance(database=tmp_path / "d" / "db.sqlite3", attachments=tmp_path / "d" / "att")
+    manifest = tmp_path / "manifest"
+    clone(source, copy, manifest=manifest, jobs=jobs)
+    for name, value, field in CHANGES:
+        for kind in KINDS:
+            if value is None:
+                os.removexattr(copy.attachments / kind, name, follow_symlinks=False)
+            else:
+                os.setxattr(copy.attachments / kind, name, value, follow_symlinks=False)
+        for verification in (
+            check(copy, manifest=manifest, jobs=jobs),
+            check(copy, source=source, quick=True, jobs=jobs),
+        ):
+            wrong = [f.where for f in errors(verification)]
+            assert wrong == ([f"{kind}: {field}" for kind in sorted(KINDS)] if field else [])
+
+
 def test_by_itself_finds_rows_without_files_and_files_without_rows(damaged: Instance) -> None:
     (damaged.attachments / "policy_8.pdf").rename(damaged.attachments / "renamed.pdf")
     found = {(f.kind, f.severity) for f in check(damaged).findings}
@@ -260,6 +301,44 @@ def test_a_live_instance_is_sound_while_it_changes(tmp_path: Path) -> None:
     assert found == [[]] * 5
     assert writing.deleted > 0
     assert writing.longest_wait_seconds < 0.5
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("row", ["deleted", "left"])
+def test_a_file_that_goes_meanwhile_takes_its_row_with_it(
+    row: str, jobs: int, tmp_path: Path
+) -> None:
+    """The rows are read before the files: an instance in use may have deleted both since."""
+    live = build_instance(tmp_path / "live", evidences=30)
+    file = live.attachments / "below" / "policy_9.pdf"
+    file.parent.mkdir()
+    (live.attachments / "policy_9.pdf").rename(file)
+    execute(live, "UPDATE {} SET attachment = 'below/policy_9.pdf' WHERE attachment = '{}'")
+    steps: list[str] = []
+
+    def delete(progress: Progress) -> None:
+        if "re-read attachments" in {*steps, progress.step} and file.exists():
+            file.unlink()  # the root was read, not what is below
+            if row == "deleted":
+                execute(live, "DELETE FROM {} WHERE attachment = 'below/{}'")
+        steps.append(progress.step)
+
+    request = VerifyRequest(
+        instance=live, profile=load_profile("ciso_assistant"), jobs=jobs, lock_timeout_seconds=5
+    )
+    found = errors(verify(request, progress=delete))
+    assert steps[0] == "check database"
+    assert not file.exists()
+    assert [(f.kind, f.where.split()[0]) for f in found] == (
+        [] if row == "deleted" else [("missing-file", "below/policy_9.pdf")]
+    )
+
+
+def execute(instance: Instance, statement: str) -> None:
+    """Run a statement about the row of one file."""
+    with closing(connect(instance.database)) as connection:
+        done = connection.execute(statement.format("core_evidencerevision", "policy_9.pdf"))
+        assert done.rowcount == 1
 
 
 def test_a_manifest_that_was_damaged_is_refused(copied: Copied, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -75,40 +75,51 @@ class Bench:
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         self.zygotes = stack.enter_context(started_zygotes())
         self.tally = Tally()
-        self._directory = directory
+        self.directory = directory
         self._stack = stack
         self._made: dict[str, Scenario] = {}
 
     def scenario(self, name: str) -> Scenario:
         """Make a scenario, or return the one that was made."""
         if name not in self._made:
-            self._made[name] = self._make(SHAPES[name])
-            self.tally.known[name] = set(self._made[name].names)
+            self.add(self._make(SHAPES[name]))
         return self._made[name]
 
+    def add(self, scenario: Scenario) -> None:
+        """Add a scenario that was made."""
+        self._made[scenario.shape.name] = scenario
+        self.tally.known[scenario.shape.name] = set(scenario.names)
+
     def _make(self, shape: Shape) -> Scenario:
-        place = self._directory / re.sub(r"\W+", "-", shape.name)
+        place = self.directory / re.sub(r"\W+", "-", shape.name)
         other = None
         if shape.name == "on two file systems":
             other = self._stack.enter_context(tmpfs("256m"))
-        source = make_source(self._directory / f"source-{place.name}")
+        source = make_source(self.directory / f"source-{place.name}")
         if shape.live:
             self._stack.enter_context(held_open(source.database, SOURCE))
         return Scenario(shape, source, place, self.zygotes[0], other)
+
+
+@contextmanager
+def benched(factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """Make ready, and print the table at the end."""
+    with ExitStack() as stack:
+        made = Bench(factory.mktemp("injection"), stack)
+        yield made
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+    with capture.global_and_fixture_disabled():
+        sys.stdout.write("\n\n" + made.tally.table() + "\n")
 
 
 @pytest.fixture(scope="module")
 def bench(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Bench]:
-    """Make ready, and print the table at the end."""
-    with ExitStack() as stack:
-        made = Bench(tmp_path_factory.mktemp("injection"), stack)
+    """Make ready for all that is done here."""
+    with benched(tmp_path_factory, request) as made:
         yield made
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    assert capture is not None
-    with capture.global_and_fixture_disabled():
-        sys.stdout.write("\n\n" + made.tally.table() + "\n")
 
 
 def thinned(numbers: range, stride: int, *, keep: range = range(0)) -> list[int]:

@@ -42,10 +42,12 @@ TRAFFIC = {
 }
 
 
+@pytest.mark.parametrize("jobs", ["1", "2"])
 @pytest.mark.parametrize("name", TRAFFIC)
 def test_every_clone_is_whole(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, jobs: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """By one process, and by several, which copy files while the database is backed up."""
     traffic = TRAFFIC[name]
     source = build_instance(tmp_path / "production", evidences=2000 if FULL else 500)
     connection = sqlite3.connect(source.database)
@@ -62,8 +64,9 @@ def test_every_clone_is_whole(
             place = tmp_path / f"copy-{number}"
             copy = Instance(database=place / "db", attachments=place / "attachments")
             hold = ("--hold-writers", traffic.hold) if traffic.hold else ()
+            flags = ("--jobs", jobs, *hold)
             began = time.monotonic()
-            ran = run("clone", "--force", "--json", *hold, *from_flags(source), *to_flags(copy))
+            ran = run("clone", "--force", "--json", *flags, *from_flags(source), *to_flags(copy))
             ended = time.monotonic()
             if ran.code == BusyError.exit_code and traffic.kind.startswith("in-place"):
                 assert not place.exists()
@@ -79,7 +82,7 @@ def test_every_clone_is_whole(
     own = {source.database.name + suffix for suffix in ("", "-wal", "-shm", "-journal")}
     with capsys.disabled():
         sys.stdout.write(
-            f"\n{name}: {traffic.runs} runs, {len(rounds)} cloned, {busy_exits} busy, "
+            f"\n{name}, {jobs} jobs: {traffic.runs} runs, {len(rounds)} cloned, {busy_exits} busy, "
             f"{len(broken)} problems; rounds median {statistics.median(rounds or [0]):g}, most "
             f"{max(rounds, default=0)}; {writers.done} commits, longest wait "
             f"{writers.longest_wait * 1000:.0f} ms; longest pin "

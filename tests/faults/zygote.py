@@ -3,6 +3,7 @@
 Each child puts itself under a seccomp filter that hands every file-modifying system call to this
 process before the kernel carries it out (seccomp_unotify(2)). So each can be let through, refused
 with an error, or be the last one that child ever made. Nothing else of the child is slowed down.
+The processes that the child starts inherit the filter: they are its workers, and are told apart.
 
 One JSON document a line comes in on standard input, one goes out on standard output.
 """
@@ -24,6 +25,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 PATH, AT, DESCRIPTOR = "path", "at", "descriptor"
@@ -152,8 +154,25 @@ def _install_filter() -> int:
     raise OSError(ctypes.get_errno(), "seccomp")
 
 
+_ALONE_SECONDS = 10.0
+"""How long workers may live on after the child: the kernel kills them, on a busy machine later."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How a child ended: its status, whether it did so in time, and whether its workers did too."""
+
+    status: int
+    in_time: bool
+    alone: bool
+
+
 class Supervisor:
-    """Decides about each modifying call of one child, and keeps the list of them."""
+    """Decides about each modifying call of one child and its workers, and keeps the list of them.
+
+    With the job's `of` "worker", only the calls of workers are counted, and `victim` says who is
+    sent a signal: the "main" process, or the "caller".
+    """
 
     def __init__(self, child: int, listener: int, job: dict[str, Any]) -> None:
         self.child = child
@@ -163,37 +182,60 @@ class Supervisor:
         self.at: int = job["at"]
         self.number: int = job["number"]
         self.span: str = job["span"]
+        self.of: str = job["of"]
+        self.victim: str = job["victim"]
         self.calls: list[list[str]] = []
+        self.by_workers: list[int] = []
         self.hits: list[int] = []
         self._first = ""
-        self._memory = os.open(f"/proc/{child}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        self._counted = 0
 
-    def watch(self, seconds: float) -> bool:
-        """Serve the child until it ends; kill it, and return False, when it takes too long."""
+    def watch(self, seconds: float) -> End:
+        """Serve the child until it ends, and its workers until they do.
+
+        Whoever takes too long is killed, and told in the result.
+        """
         deadline = time.monotonic() + seconds
         ended = os.pidfd_open(self.child)
         poll = select.poll()
         poll.register(self.listener, select.POLLIN)
         poll.register(ended, select.POLLIN)
-        in_time = True
+        status: int | None = None
+        in_time, anybody = True, True
         try:
-            while True:
+            while status is None or anybody:
                 left = deadline - time.monotonic()
+                if left <= 0 and status is not None:
+                    self._kill_workers()
+                    return End(status, in_time, alone=False)
                 if left <= 0:
                     os.kill(self.child, signal.SIGKILL)
                     in_time, deadline = False, deadline + seconds
                 events = dict(poll.poll(max(0, left) * 1000))
                 if events.get(self.listener, 0) & select.POLLIN:
-                    self._serve()
-                elif ended in events:
-                    return in_time
+                    self._serve(dying=status is not None)
                 elif self.listener in events:  # nobody is left under the filter
                     poll.unregister(self.listener)
+                    anybody = False
+                elif ended in events:
+                    poll.unregister(ended)
+                    _, status = os.waitpid(self.child, 0)
+                    deadline = time.monotonic() + _ALONE_SECONDS
         finally:
             os.close(ended)
-            os.close(self._memory)
+        return End(status, in_time, alone=True)
 
-    def _serve(self) -> None:
+    def _kill_workers(self) -> None:
+        for name in os.listdir("/proc"):
+            try:
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    words = file.read().split(b"\0")
+            except OSError:
+                continue
+            if b"ops.tree.worker" in b"".join(words[2:3]) and words[5:6] == [b"%d" % self.child]:
+                os.kill(int(name), signal.SIGKILL)
+
+    def _serve(self, *, dying: bool) -> None:
         notice = bytearray(80)
         try:
             fcntl.ioctl(self.listener, _RECEIVE, notice, True)
@@ -205,9 +247,9 @@ class Supervisor:
         name = _NAMES[number]
         paths = [self._path(thread, kind, (a, b, c, d, e, f), at) for kind, at in CALLS[name][1]]
         refusal = 0
-        if name == "sync" or any(self._watched(path) for path in paths):
+        if not dying and (name == "sync" or any(self._watched(path) for path in paths)):
             self.calls.append([name, *map(os.fsdecode, paths)])
-            refusal = self._decide(name)
+            refusal = self._decide(name, thread)
         if refusal < 0:  # killed: an answer now might let the call through all the same
             return
         flags = 0 if refusal else _CONTINUE
@@ -218,32 +260,40 @@ class Supervisor:
             if error.errno != errno.ENOENT:
                 raise
 
-    def _decide(self, name: str) -> int:
+    def _decide(self, name: str, thread: int) -> int:
         """Let a call through (0), answer it with an error (its number), or with the end (-1)."""
-        ordinal = len(self.calls)
+        worker = not os.path.exists(f"/proc/{self.child}/task/{thread}")
+        if worker:
+            self.by_workers.append(len(self.calls))
+        elif self.of == "worker":
+            return 0
+        self._counted += 1
+        ordinal = self._counted
         if self.action == "none" or ordinal < self.at:
             return 0
         if ordinal == self.at:
             self._first = name
         elif self.span == "once" or (self.span == "call" and name != self._first):
             return 0
-        self.hits.append(ordinal)
+        self.hits.append(len(self.calls))
         if self.action == "error":
             return self.number
-        os.kill(self.child, self.number)
-        return -1 if self.number == signal.SIGKILL else 0
+        caller = not worker or self.victim == "caller"
+        os.kill(thread if worker and caller else self.child, self.number)
+        # The call of a worker may go on for a moment after the end of the main process.
+        return -1 if caller and self.number == signal.SIGKILL else 0
 
     def _watched(self, path: bytes) -> bool:
         return any(path == root or path.startswith(root + b"/") for root in self.roots)
 
     def _path(self, thread: int, kind: str, arguments: tuple[int, ...], at: int) -> bytes:
         if kind == PATH:
-            return self._join(self._link(thread, _AT_FDCWD), self._text(arguments[at]))
+            return self._join(self._link(thread, _AT_FDCWD), self._text(thread, arguments[at]))
         descriptor = ctypes.c_int32(arguments[at] & 0xFFFFFFFF).value
         base = self._link(thread, descriptor)
         if kind == DESCRIPTOR:
             return base
-        return self._join(base, self._text(arguments[at + 1]))
+        return self._join(base, self._text(thread, arguments[at + 1]))
 
     @staticmethod
     def _join(base: bytes, path: bytes) -> bytes:
@@ -257,18 +307,25 @@ class Supervisor:
         except OSError:
             return b""
 
-    def _text(self, address: int) -> bytes:
-        """Read a string out of the child's memory, page by page."""
+    @staticmethod
+    def _text(thread: int, address: int) -> bytes:
+        """Read a string out of a process's memory, page by page."""
         text = b""
-        while address and b"\0" not in text:
-            try:
-                piece = os.pread(self._memory, _PAGE - address % _PAGE, address)
-            except OSError:
-                break
-            if not piece:
-                break
-            text += piece
-            address += len(piece)
+        try:
+            memory = os.open(f"/proc/{thread}/mem", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:  # it has been killed meanwhile
+            return text
+        try:
+            while address and b"\0" not in text:
+                piece = os.pread(memory, _PAGE - address % _PAGE, address)
+                if not piece:
+                    break
+                text += piece
+                address += len(piece)
+        except OSError:
+            return b""
+        finally:
+            os.close(memory)
         return text.partition(b"\0")[0]
 
 
@@ -340,25 +397,24 @@ def _perform(job: dict[str, Any]) -> dict[str, Any]:
         finally:
             os._exit(code)
     there.close()
-    calls: list[list[str]] = []
-    hits: list[int] = []
+    answer: dict[str, Any] = {"calls": [], "by_workers": [], "hits": []}
     listener = -1
     try:
         _, descriptors, _, _ = socket.recv_fds(here, 1, 1)
         if descriptors:
             listener = descriptors[0]
             supervisor = Supervisor(child, listener, job)
-            in_time = supervisor.watch(job["seconds"])
-            calls, hits = supervisor.calls, supervisor.hits
+            end = supervisor.watch(job["seconds"])
+            answer = {name: getattr(supervisor, name) for name in answer}
         else:
             in_time = _wait(child, job["seconds"])
+            end = End(os.waitpid(child, 0)[1], in_time, alone=True)
     finally:
         here.close()
         if listener >= 0:
             os.close(listener)
-        _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return {"code": code, "in_time": in_time, "calls": calls, "hits": hits}
+    code = os.waitstatus_to_exitcode(end.status)
+    return {"code": code, "in_time": end.in_time, "alone": end.alone, **answer}
 
 
 def _wait(child: int, seconds: float) -> bool:
