@@ -1001,6 +1001,33 @@ def test_a_file_replaced_by_another_of_the_same_size_and_times_is_copied(tmp_pat
         assert (tmp_path / "destination/a").read_bytes() == b"!"
 
 
+@several
+def test_directories_that_change_places_with_files_of_the_same_times_are_told_apart(
+    tmp_path: Path, jobs: int
+) -> None:
+    # Nothing but their inodes tells the files apart: they change neither their times nor size.
+    source = tmp_path / "source"
+    for _ in range(200):
+        for name, content in (("d", b"one"), ("e", b"two")):
+            (source / name).mkdir(parents=True)
+            (source / name / "f").write_bytes(content)
+        for name in ("d", "e"):
+            os.utime(source / name / "f", ns=(5, 5))
+        if len({(source / name / "f").stat().st_ctime_ns for name in ("d", "e")}) == 1:
+            break
+        shutil.rmtree(source)
+    else:
+        pytest.skip("the clock of this file system is too fine for two files to have one ctime")
+    with mirroring(source, tmp_path / "destination", jobs=jobs) as mirror:
+        mirror.update()
+        (source / "d").rename(source / "aside")
+        (source / "e").rename(source / "d")
+        (source / "aside").rename(source / "e")
+        assert mirror.update() == {b"d/f", b"e/f"}
+        mirror.finish()
+        mirror.assert_equal()
+
+
 def test_what_changed_within_a_tick_of_its_reading_is_copied_again(tmp_path: Path) -> None:
     source = _tree(tmp_path)
     with mirroring(source, tmp_path / "destination") as mirror:

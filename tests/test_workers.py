@@ -28,7 +28,12 @@ from tests.test_signals import (
 )
 
 JOBS = 2
-STEPS = ("copy attachments", "copy database", "re-read attachments", "write to disk")
+MOMENTS = [
+    *((number, "copy attachments") for number in CODES),
+    (signal.SIGINT, "re-read attachments"),
+    (signal.SIGTERM, "copy database"),
+    (signal.SIGHUP, "re-read attachments"),
+]
 GONE_SECONDS = 10
 """The kernel kills the workers of a killed run at once; a busy machine takes a moment for it."""
 
@@ -37,8 +42,8 @@ GONE_SECONDS = 10
 def large(tmp_path_factory: pytest.TempPathFactory) -> Instance:
     """Make an instance that takes a moment to copy; no test changes it."""
     source = build_instance(tmp_path_factory.mktemp("large"), evidences=EVIDENCES)
-    for number in range(4):  # large enough for a job by itself
-        (source.attachments / f"large-{number}").write_bytes(bytes([number + 1]) * (20 << 20))
+    for number in range(2):  # large enough for a job by itself
+        (source.attachments / f"large-{number}").write_bytes(bytes([number + 1]) * (9 << 20))
     return source
 
 
@@ -92,8 +97,7 @@ def is_as_before(old: Instance, before: dict[bytes, tuple[object, ...]]) -> None
 # A run that is stopped
 
 
-@pytest.mark.parametrize("step", STEPS[:3])
-@pytest.mark.parametrize("number", CODES)
+@pytest.mark.parametrize(("number", "step"), MOMENTS)
 def test_a_signal_leaves_no_worker(
     number: signal.Signals, step: str, started: Started, old: Instance
 ) -> None:
@@ -113,7 +117,7 @@ def test_a_signal_at_any_moment_leaves_no_worker(started: Started, old: Instance
     before = inside(old.database.parent)
     chance = random.Random(7)  # noqa: S311 - instants
     stopped = 0
-    for _ in range(8):
+    for _ in range(6):
         process = started()
         wait_for(process, "  profile")  # the last line of the plan
         time.sleep(chance.uniform(0, 0.15))
@@ -127,7 +131,21 @@ def test_a_signal_at_any_moment_leaves_no_worker(started: Started, old: Instance
             assert process.returncode == CODES[number], err
             assert inside(old.database.parent) == before
             stopped += 1
-    assert stopped > 4, "most signals came in time"
+    assert stopped > 3, "most signals came in time"
+
+
+def test_a_signal_as_the_flushing_begins(started: Started, old: Instance) -> None:
+    """It goes on beside the check, and is waited for before anything is cleared away."""
+    before = inside(old.database.parent)
+    chance = random.Random(5)  # noqa: S311 - instants
+    for _ in range(5):
+        process = started()
+        wait_for(process, "write to disk")
+        time.sleep(chance.uniform(0, 0.002))
+        process.send_signal(signal.SIGTERM)
+        check_stopped(process, signal.SIGTERM)
+        assert nobody_left(process.pid)
+        assert inside(old.database.parent) == before
 
 
 def test_ctrl_c_in_a_terminal_is_for_the_run_alone(started: Started, old: Instance) -> None:
@@ -259,7 +277,7 @@ def test_a_worker_that_is_killed_at_any_moment(
     whole = read(large.attachments)
     chance = random.Random(3)  # noqa: S311 - instants
     failed = 0
-    for _ in range(8):
+    for _ in range(6):
         process = started()
         workers = wait_for_workers(process.pid, JOBS)
         time.sleep(chance.uniform(0, 0.4))
@@ -276,7 +294,7 @@ def test_a_worker_that_is_killed_at_any_moment(
         check_failed(process)
         assert inside(old.database.parent) == before
         failed += 1
-    assert failed > 2, "most were killed in time"
+    assert failed > 1, "most were killed in time"
 
 
 def test_json_tells_of_a_worker_that_was_killed(started: Started) -> None:
@@ -335,7 +353,7 @@ def test_a_run_that_is_killed_at_any_moment(
     before = inside(old.database.parent)
     chance = random.Random(11)  # noqa: S311 - instants
     killed = 0
-    for _ in range(8):
+    for _ in range(6):
         process = started()
         wait_for(process, "  profile")
         time.sleep(chance.uniform(0, 0.3))
@@ -348,7 +366,7 @@ def test_a_run_that_is_killed_at_any_moment(
         now = inside(old.database.parent)
         assert {path for path in now if not path.startswith(b".ciso-ops-")} == before.keys()
         assert {path: now[path] for path in before} == before
-    assert killed > 2, "most were killed in time"
+    assert killed > 1, "most were killed in time"
     again = run("clone", "--force", "--jobs", "2", *from_flags(large), *to_flags(old))
     assert again.code == 0, again.err
     assert read(old.attachments) == read(large.attachments)
