@@ -1,5 +1,6 @@
 """Worker processes: each has a pipe for its jobs and one for what comes of them."""
 
+import fcntl
 import marshal
 import os
 import select
@@ -20,8 +21,8 @@ _BOOT = (
     "import sys; sys.path[:] = sys.argv[4:]; from ops.tree.worker import work;"
     " work(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))"
 )
-_PIPE_BYTES = 60_000
-"""As much as a pipe surely takes without anybody reading (pipe(7): 65,536)."""
+_PAGE_BYTES = 4096
+"""What a pipe holds where nobody can tell, and what a message may waste of one (pipe(7))."""
 
 _PIECE_BYTES = 1 << 20
 
@@ -168,6 +169,7 @@ class _Worker:
             undo.pop_all()
         os.close(jobs)
         os.close(results)
+        self._room = _capacity(self._jobs) - _PAGE_BYTES
         os.set_blocking(self.results, False)
 
     def takes(self, depth: int) -> bool:
@@ -180,7 +182,7 @@ class _Worker:
         """Send a job, or keep it until the one before is done, where a pipe would not take it."""
         packed = marshal.dumps(job, 2)
         sent = sum(size for _, size in self.waiting)
-        if self.waiting and sent + len(packed) > _PIPE_BYTES:
+        if self.waiting and sent + len(packed) > self._room:
             self._held = job, packed
         else:
             self._give(job, packed)
@@ -253,3 +255,13 @@ def _pipe(undo: ExitStack) -> tuple[int, int]:
     for end in ends:
         undo.callback(os.close, end)
     return ends
+
+
+def _capacity(pipe: int) -> int:
+    """Return how many bytes a pipe takes without anybody reading.
+
+    Usually 64 KiB, but a page or two for a user who has many (pipe(7), `pipe-user-pages-soft`).
+    """
+    if not hasattr(fcntl, "F_GETPIPE_SZ"):  # pragma: no cover - not Linux
+        return _PAGE_BYTES
+    return fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)

@@ -170,7 +170,8 @@ def _survey_directory(
                 elif entry := _describe(tree, directory, join_path(path, name), name):
                     odd.append(entry)
     except OSError as error:
-        error.filename = tree.full_path(path)
+        if not isinstance(error.filename, bytes):  # otherwise the path of an entry is there
+            error.filename = tree.full_path(path)
         raise
     for entry in odd:
         meter.add(entry)
