@@ -120,8 +120,8 @@ def missing() -> list[str]:
         reasons.append("not Linux")
     elif os.geteuid() != 0:
         reasons.append("not root, so nothing can be mounted and nobody else can be")
-    elif not all(map(shutil.which, ("strace", "chattr", "mount"))):
-        reasons.append("strace, chattr or mount is not installed")
+    elif not all(map(shutil.which, ("strace", "chattr", "mount", "mkfs.xfs"))):
+        reasons.append("strace, chattr, mount or mkfs.xfs is not installed")
     return reasons
 
 

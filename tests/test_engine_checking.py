@@ -34,6 +34,7 @@ from tests.test_tree_compare import (
     keep_times,
     several,
 )
+from tests.test_tree_metadata import access_list
 from tests.test_tree_update import (
     CROWD,
     CROWDED,
@@ -294,6 +295,39 @@ def test_one_change_is_found_as_what_it_is(
     assert bool(assert_agrees(expected, tmp_path / "two")) == bool(fields)
 
 
+ALONE: dict[str, Callable[[Path], object]] = {
+    "content": lambda path: flip(path, 0),
+    "mode": lambda path: path.chmod(0o600),
+    "a mode of root's": lambda path: path.chmod(0o4644),
+    "owner": lambda path: os.chown(path, 123, -1),
+    "group": lambda path: os.chown(path, -1, 123),
+    "mtime": lambda path: os.utime(path, ns=(0, path.stat().st_mtime_ns + 1)),
+    "more": lambda path: os.truncate(path, 2),
+    "less": lambda path: os.truncate(path, 0),
+    "an attribute": lambda path: os.setxattr(path, "user.new", b"x"),
+    "an access list": lambda path: os.setxattr(path, *access_list()),
+    "another name": lambda path: os.link(path, path.with_name("elsewhere")),
+}
+
+
+@pytest.mark.parametrize("from_disk", [True, False])
+@pytest.mark.parametrize("size", [1, LARGE_BYTES])
+@pytest.mark.parametrize("name", ALONE)
+def test_whatever_changes_of_a_file_alone_is_found(
+    tmp_path: Path, name: str, size: int, from_disk: bool
+) -> None:
+    # Where one thing is wrong, all is looked at again: it must be noticed by itself.
+    if name in {"owner", "group"} and os.geteuid() != 0:
+        pytest.skip("giving a file away takes root")
+    build(tmp_path / "tree", Directory({b"f": File(bytes(size)), b"g": File(b"y")}))
+    expected = catalogue(tmp_path / "tree")
+    status = (tmp_path / "tree/f").stat()
+    keep_times(tmp_path / "tree", lambda root: ALONE[name](root / "f"))
+    if name != "mtime":
+        os.utime(tmp_path / "tree/f", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert assert_agrees(expected, tmp_path / "tree", from_disk=from_disk)
+
+
 _FILE, _OTHER = File(b"x"), File(b"y")
 _FULL = Directory({b"f": _FILE, b"e": Directory({b"p": Pipe(), b"s": Link(b"f")})})
 _LARGE = File(bytes(LARGE_BYTES))
@@ -433,6 +467,20 @@ def test_a_check_finds_what_a_comparison_finds(
     tree: Directory, changes: list[Change], from_disk: bool
 ) -> None:
     _agree_after(tree, changes, jobs=1, from_disk=from_disk)
+
+
+@given(trees(), some_changes(1, 20), st.booleans())
+@example(LINKED, [("xattr", 4, 0)], False)
+@example(LINKED, [("mode", 4, 0)], False)
+def test_a_check_finds_any_one_change_that_shows_in_no_directory(
+    tree: Directory, changes: list[Change], from_disk: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name) / "tree"
+        build(root, tree)
+        expected = catalogue(root)
+        keep_times(root, lambda path: apply_changes(path, changes))
+        assert assert_agrees(expected, root, from_disk=from_disk)
 
 
 @few
