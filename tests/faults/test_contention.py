@@ -89,7 +89,8 @@ def test_two_clones_at_once_to_one_destination(sources: list[Instance], tmp_path
             if ran.code:
                 assert ran.code == 6, ran.err
                 writing = "another run is writing to this destination" in ran.error_line
-                looking = "the destination is in use: " in ran.error_line  # the other one surveys it
+                # The other one looks at what stands there before it begins.
+                looking = "the destination is in use: " in ran.error_line
                 assert writing or looking, ran.err
                 assert "Traceback" not in ran.err
         assert is_one_of(copy, *sources)
