@@ -12,6 +12,7 @@ from ops.inspection import (
     DatabaseFacts,
     Effort,
     count_checks,
+    forget_database,
     judge_database,
     match_files,
     read_entries,
@@ -88,6 +89,8 @@ def verify(request: VerifyRequest, *, progress: ReportProgress) -> Verification:
         raise DestinationError(error.message, hint=error.hint) from error
     with scratch_directory(os.path.realpath(request.instance.database)) as scratch:
         manifest = _read_manifest(request.manifest, scratch) if request.manifest else None
+        if request.from_disk and instance.database.is_file():
+            forget_database(instance.database)  # while nothing here has it open
         database = _examine(request, scratch, progress)
         effort = request.effort(attachments)
         entries = read_entries(

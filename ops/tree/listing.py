@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ops.tree.directories import open_quietly
+
 Name: TypeAlias = tuple[bytes, bool]
 """A name, and whether it was a plain file when it was listed."""
 
@@ -17,20 +19,27 @@ class Listing:
 
 
 def list_directory(descriptor: int) -> Listing:
-    """List what an open directory holds, by what it says of itself, without a look at each.
+    """List what an open directory holds now, by what it says of itself, without a look at each.
+
+    It is opened once more for that: on Btrfs a directory goes on listing what it held when it
+    was opened.
 
     Raises:
         OSError: It cannot be read.
     """
     directories: list[bytes] = []
     others: list[Name] = []
-    with os.scandir(descriptor) as entries:
-        for entry in entries:
-            name = os.fsencode(entry.name)
-            if entry.is_dir(follow_symlinks=False):
-                directories.append(name)
-            else:
-                others.append((name, entry.is_file(follow_symlinks=False)))
+    fresh = open_quietly(b".", os.O_DIRECTORY, directory=descriptor)
+    try:
+        with os.scandir(fresh) as entries:
+            for entry in entries:
+                name = os.fsencode(entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    directories.append(name)
+                else:
+                    others.append((name, entry.is_file(follow_symlinks=False)))
+    finally:
+        os.close(fresh)
     directories.sort()
     others.sort()
     return Listing(directories=directories, others=others)
