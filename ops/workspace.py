@@ -168,7 +168,9 @@ def _make_parents(directory: Path) -> list[Path]:
     for path in reversed(missing):
         try:
             _make_directory(path)
-        except DestinationError:
+        except DestinationError as failure:
+            if isinstance(failure.__cause__, FileExistsError) and path.is_dir():
+                continue  # another run has made it meanwhile, and may remove it again
             _remove_parents(created)
             raise
         created.append(path)
