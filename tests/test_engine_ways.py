@@ -8,12 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from ops.errors import DestinationError
+from ops.errors import DestinationError, SourceError
 from ops.flusher import Flusher, flushing
 from ops.inspection import forget_database
+from ops.tree.bringing import Bringer
 from ops.tree.copying import WRITE_FLAGS
 from ops.tree.crew import crew
+from ops.tree.directories import Directories
+from ops.tree.folders import FolderCopier
 from ops.tree.metadata import lists_xattrs
+from ops.tree.pool import Pool
 from ops.tree.quick import copy_small, is_as_recorded
 from ops.tree.reading import Checking
 from ops.tree.transfer import clone_content, new_buffer
@@ -124,3 +128,38 @@ def test_what_others_own_is_read_the_short_way_and_copied_the_long_one() -> None
         os.close(source)
         os.close(copy)
     assert WRITE_FLAGS & os.O_EXCL
+
+
+_NEWFSTATAT = 262
+
+
+def test_a_file_that_cannot_be_looked_at_is_a_failure(tmp_path: Path) -> None:
+    build(tmp_path / "source", Directory({b"file": File(b"x")}))
+    (tmp_path / "copy").mkdir()
+    with Directories(tmp_path / "source") as source, Directories(tmp_path / "copy") as copy:
+        bringer = Bringer(source, copy, digests=True, advance=lambda _count: None)
+        assert bringer.describe(b"", b"gone") is None
+        with pytest.raises(SourceError, match=r"cannot read .*/source/file: Input/output"):
+            with_refusal(_NEWFSTATAT, errno.EIO, lambda: bringer.describe(b"", b"file"))
+
+
+def test_what_a_copy_hands_down_cannot_be_taken_away_in_silence(tmp_path: Path) -> None:
+    build(tmp_path / "source", Directory({b"file": File(b"x")}))
+    with Directories(tmp_path / "source") as source, Directories(tmp_path / "source") as copy:
+        folders = FolderCopier(source, copy, advance=lambda _count: None)
+        with pytest.raises((SourceError, DestinationError), match="Input/output"):
+            with_refusal(
+                FLISTXATTR, errno.EIO, lambda: folders.update(b"", None, (), (), delete=False)
+            )
+        with pytest.raises(DestinationError, match=r"cannot remove .*/gone: No such file"):
+            folders.remove(b"gone")
+
+
+def test_a_worker_that_has_nothing_to_say_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    pool = Pool(Trees(source=tmp_path / "tree"), 1, lambda _count: None)
+    try:
+        (worker,) = pool._workers  # noqa: SLF001 - nobody else can ask too early
+        assert worker.receive() == []
+    finally:
+        pool.close()
