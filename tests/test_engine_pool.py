@@ -125,9 +125,10 @@ class Killing:
                 os.kill(workers_of(os.getpid())[self._which], self._number)
 
 
-@pytest.mark.parametrize("after", [1, 3])
 @pytest.mark.parametrize("which", [0, 1, 2])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "after"), [(signal.SIGKILL, 1), (signal.SIGKILL, 3), (signal.SIGTERM, 1)]
+)
 def test_a_worker_that_is_killed_is_a_failure_that_names_the_signal(
     trees: Trees, which: int, number: signal.Signals, after: int
 ) -> None:
@@ -315,12 +316,16 @@ def _await(process: "subprocess.Popen[str]", word: str) -> None:
     pytest.fail(f"it ended before it said {word}")
 
 
-@pytest.mark.parametrize("when", ["ready", "read", "copied"])
+@pytest.mark.parametrize("when", ["ready", "read", "busy", "copied"])
 def test_no_worker_outlives_the_one_who_started_it(trees: Trees, when: str) -> None:
     if when != "copied":
         add_long_work(trees.source)
     with running(trees) as process:
-        _await(process, when)
+        _await(process, "read" if when == "busy" else when)
+        if when == "busy":  # each with a file of which it would tell nothing for seconds
+            assert trees.copy is not None
+            copy = trees.copy
+            assert until(lambda: len(list(copy.glob("long-*"))) == 3, 10)
         found = workers_of(process.pid)
         assert len(found) == 3
         assert when == "ready" or all(is_alive(pid) for pid in found)
@@ -699,11 +704,37 @@ def _nest(root: Path, depth: int) -> None:
     os.close(descriptor)
 
 
-def test_a_thousand_directories_one_inside_the_other_are_copied(tmp_path: Path) -> None:
-    depth = 1000
+@contextmanager
+def nested(tmp_path: Path, depth: int) -> Iterator[Path]:
+    """Have directories one inside the other, too deep for those who clear up behind the tests."""
     _nest(tmp_path / "source", depth)
     try:
-        with mirroring(tmp_path / "source", tmp_path / "destination", jobs=2) as mirror:
+        yield tmp_path / "source"
+    finally:
+        made = (tmp_path / "source", tmp_path / "destination")
+        subprocess.run([shutil.which("rm") or "rm", "-rf", *made], check=True)
+
+
+def test_a_thousand_directories_one_inside_the_other_are_read_and_checked(tmp_path: Path) -> None:
+    with (
+        nested(tmp_path, 1000) as source,
+        deadline(),
+        crew(Trees(source=source), jobs=2) as workers,
+    ):
+        found = read_tree(workers)
+        assert len(found) == 2 * 1000 + 1
+        checking = Checking(found, source)
+        workers.start(checking)
+        workers.finish()
+        assert checking.result(workers).findings == ()
+        deepest = b"/".join([b"d"] * 1000)
+        assert found[deepest + b"/f"].size == 3
+
+
+def test_hundreds_of_directories_one_inside_the_other_are_copied(tmp_path: Path) -> None:
+    depth = 400
+    with nested(tmp_path, depth) as source:
+        with mirroring(source, tmp_path / "destination", jobs=2) as mirror:
             mirror.copy.update(delete=True)
             mirror.finish()
             assert len(mirror.copy.entries) == 2 * depth + 1
@@ -716,10 +747,6 @@ def test_a_thousand_directories_one_inside_the_other_are_copied(tmp_path: Path) 
                 assert file.read() == b"%d" % level
         assert os.listdir(below) == ["f"]
         os.close(below)
-    finally:  # too deep for those who clear up behind the tests
-        subprocess.run(
-            ["/bin/rm", "-rf", tmp_path / "source", tmp_path / "destination"], check=True
-        )
 
 
 # One worker by itself

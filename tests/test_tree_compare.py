@@ -99,6 +99,15 @@ def _fields(expected: Path, found: Path) -> dict[bytes, list[str]]:
     return fields
 
 
+def assert_linked_in_order(entries: Catalogue) -> None:
+    """Require that of the names of each file the first has no link, and the others lead to it."""
+    met: set[bytes] = set()
+    for path, entry in entries.items():
+        assert not entry.link or entry.link in met
+        assert not entry.link or not entries[entry.link].link
+        met.add(path)
+
+
 def _read_right(tree: Directory, *, jobs: int, from_disk: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name) / "tree"
@@ -128,6 +137,7 @@ def _read_right(tree: Directory, *, jobs: int, from_disk: bool) -> None:
             first = {path for path in names if not entries[path].link}
             assert {entries[path].link for path in names} <= {b"", *first}
             assert len(first) == 1
+        assert_linked_in_order(entries)
         once = [entry for entry in entries.values() if not entry.link]
         assert sum(pieces) == sum(entry.size for entry in once)
         assert sum(told) == sum(entry.kind is Kind.FILE for entry in entries.values())
@@ -153,7 +163,16 @@ CROWDED = Directory(
 )
 
 
+_ACROSS = Directory(
+    {
+        b"a": Directory({b"b": Directory({b"x": HardLink(b"c/x")})}),
+        b"c": Directory({b"x": File(b"x")}),
+    }
+)
+
+
 @given(trees(), st.booleans())
+@example(_ACROSS, False)
 def test_a_tree_is_read_as_it_is_and_left_as_it_was(tree: Directory, from_disk: bool) -> None:
     _read_right(tree, jobs=1, from_disk=from_disk)
 

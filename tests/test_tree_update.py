@@ -39,7 +39,14 @@ from tests.filesystem import (
     with_refusal,
 )
 from tests.strategies import trees
-from tests.test_tree_compare import catalogue, deadline, few, fewest, several
+from tests.test_tree_compare import (
+    assert_linked_in_order,
+    catalogue,
+    deadline,
+    few,
+    fewest,
+    several,
+)
 from tests.test_tree_metadata import access_list
 
 _REST_SECONDS = 0.06
@@ -83,6 +90,7 @@ class Mirror:
         walked = [entry.path for entry in scan_tree(self.destination, error=SourceError)]
         assert list(self.copy.entries) == walked
         assert len(self.copy.entries) == len(walked)
+        assert_linked_in_order(self.copy.entries)
 
 
 @contextmanager
@@ -428,6 +436,7 @@ def _added_to(tree: Directory, changes: list[Change], jobs: int) -> None:
         has = {path: mirror.copy.entries[path] for path in source}
         _assert_copied_what_changed(had, has, copied)
         assert mirror.misdescribed() == {}
+        assert mirror.copy.update(delete=False) == frozenset()
         # Taken out later, the two are equal.
         mirror.copy.update(delete=True)
         mirror.finish()
@@ -450,6 +459,8 @@ def _names_of_one_file(found: dict[bytes, tuple[object, ...]]) -> set[frozenset[
 @example(LINKED, [("append", 0, 0)])
 @example(LINKED, [("remove", 1, 0)])
 @example(LINKED, [("remove", 0, 0)])
+@example(LINKED, [("directory", 0, 0)])
+@example(LINKED, [("directory", 2, 0), ("file", 2, 0)])
 def test_after_any_changes_an_adding_pass_has_all_that_is_and_keeps_what_was(
     tree: Directory, changes: list[Change]
 ) -> None:
@@ -543,6 +554,39 @@ def test_the_other_names_stay_one_file_when_the_first_moves_out_with_its_directo
         mirror.update(delete=False)
         mirror.finish()
         mirror.assert_equal()
+
+
+@several
+def test_the_first_name_is_the_first_in_the_order_of_the_walk(tmp_path: Path, jobs: int) -> None:
+    # By the order in which directories are met it would be "c/x".
+    deep = Directory({b"b": Directory({b"x": HardLink(b"c/x")})})
+    build(tmp_path / "source", Directory({b"a": deep, b"c": Directory({b"x": File(b"x")})}))
+    with mirroring(tmp_path / "source", tmp_path / "destination", jobs=jobs) as mirror:
+        mirror.update()
+        mirror.finish()
+        mirror.assert_equal()
+        assert mirror.copy.entries[b"a/b/x"].link == b""
+        assert mirror.copy.entries[b"c/x"].link == b"a/b/x"
+
+
+@several
+def test_what_is_kept_of_a_hard_link_has_nothing_copied_again_and_again(
+    tmp_path: Path, jobs: int
+) -> None:
+    names = [b"a", b"b", b"c", b"d"]
+    build(
+        tmp_path / "source",
+        Directory({b"a": File(b"x"), **dict.fromkeys(names[1:], HardLink(b"a"))}),
+    )
+    with mirroring(tmp_path / "source", tmp_path / "destination", jobs=jobs) as mirror:
+        mirror.update()
+        for gone, left in ((b"a", {b"b", b"c", b"d"}), (b"c", {b"b", b"d"}), (b"d", {b"b"})):
+            wait_for_the_clock()
+            (tmp_path / "source" / gone.decode()).unlink()
+            assert mirror.update(delete=False) == left
+            assert mirror.copy.update(delete=False) == frozenset()
+            mirror.finish()
+            assert mirror.misdescribed() == {}
 
 
 @several
@@ -912,6 +956,22 @@ def test_a_directory_replaced_between_passes_is_read_anew(tmp_path: Path) -> Non
         (source / "d").mkdir()
         (source / "d/new").write_bytes(b"new")
         mirror.update()
+        mirror.finish()
+        mirror.assert_equal()
+
+
+def test_directories_replaced_between_passes_are_read_anew_by_all_workers(tmp_path: Path) -> None:
+    # What a worker still has open of the pass before is not what is there now.
+    source = tmp_path / "source"
+    names = [b"%02d" % number for number in range(40)]
+    old = Directory({name: Directory({b"f": File(b"old")}) for name in names})
+    new = Directory({name: Directory({b"f": File(b"new")}) for name in names})
+    build(source, Directory({b"d": old}))
+    with mirroring(source, tmp_path / "destination", jobs=2) as mirror:
+        mirror.update()
+        (source / "d").rename(tmp_path / "aside")
+        build(source / "d", new)
+        assert mirror.update() == {b"d/%b/f" % name for name in names}
         mirror.finish()
         mirror.assert_equal()
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from ops.tree.walking import walk_order
-from ops.tree.work import KEPT, NEW
+from ops.tree.work import KEPT, NEW, UNCHANGED
 
 
 class Links:
@@ -41,12 +41,29 @@ class Links:
         apart: list[tuple[bytes, bytes]] = []
         for names in self._names.values():
             present = {path for path, state, _ in names if state != NEW}
-            firsts = {first or path for path, state, first in names if state != NEW}
-            if len(present) == len(names) and len(firsts) == 1 and firsts <= present:
-                continue
-            paths = sorted((path for path, state, _ in names if state != KEPT), key=walk_order)
-            again += [paths] if paths else []
-            kept = sorted((path for path, state, _ in names if state == KEPT), key=walk_order)
-            apart += [(path, b"" if path == kept[0] else kept[0]) for path in kept]
+            firsts = {first or path for path, state, first in names if state == UNCHANGED}
+            whole = len(firsts) <= 1 and firsts <= present
+            copied = not whole or any(state == NEW for _, state, _ in names)
+            if copied:
+                paths = (path for path, state, _ in names if state != KEPT)
+                again.append(sorted(paths, key=walk_order))
+            apart += _apart(names, set() if copied else present)
         self._names.clear()
         return again, apart
+
+
+def _apart(names: list[tuple[bytes, int, bytes]], present: set[bytes]) -> list[tuple[bytes, bytes]]:
+    """Return kept names whose first name is not among those present, with their new ones.
+
+    Kept names that refer to one first name are one file, and stay one.
+    """
+    files: dict[bytes, dict[bytes, bytes]] = defaultdict(dict)
+    for path, state, first in names:
+        if state == KEPT and (first or path) not in present:
+            files[first or path][path] = first
+    moved: list[tuple[bytes, bytes]] = []
+    for kept in files.values():
+        heir = min(kept, key=walk_order)
+        wanted = {path: b"" if path == heir else heir for path in kept}
+        moved += [(path, first) for path, first in wanted.items() if first != kept[path]]
+    return moved
