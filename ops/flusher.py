@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ops.errors import OpsError
+from ops.interrupts import held_signals
 
 
 class Flusher:
@@ -30,8 +31,10 @@ class Flusher:
         if not self._background:
             self._sync()
             return
-        self._thread = threading.Thread(target=self._flush, daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._flush, daemon=True)
+        with held_signals():  # a signal in the midst of it leaves a thread that nobody can wait for
+            thread.start()
+            self._thread = thread
 
     def finish(self) -> None:
         """Wait until all is durable.
