@@ -221,6 +221,23 @@ def test_directories_around_the_size_that_is_cut_up_are_copied_whole(count: int,
 
 
 @several
+@pytest.mark.parametrize("size", [4096, 5000, 1 << 16])
+def test_a_small_file_of_nothing_but_a_hole_takes_no_block(
+    tmp_path: Path, size: int, jobs: int
+) -> None:
+    source = tmp_path / "source"
+    build(source, Directory(crowd(CROWD)))
+    with (source / "hole").open("wb") as file:
+        file.truncate(size)
+    with mirroring(source, tmp_path / "destination", jobs=jobs) as mirror:
+        mirror.update()
+        mirror.finish()
+        mirror.assert_equal()
+    copy = (tmp_path / "destination" / "hole").stat()
+    assert (copy.st_size, copy.st_blocks) == (size, (source / "hole").stat().st_blocks)
+
+
+@several
 def test_a_copy_without_digests_is_whole_and_has_none(tmp_path: Path, jobs: int) -> None:
     source = tmp_path / "source"
     build(source, CROWDED)

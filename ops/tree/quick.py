@@ -17,8 +17,8 @@ from ops.tree.fresh import RECENT_NANOSECONDS, is_fresh
 from ops.tree.metadata import lists_xattrs
 from ops.tree.records import DIGEST, GID, MODE, MODIFIED, NAME, NEVER, SIZE, UID, XATTRS, Record
 
-_INLINE_BYTES = 4096
-"""A file up to this size may live in its inode and own no block, and is not sparse for that."""
+_PAGE_BYTES = 4096
+"""A file that is smaller may live in its inode and own no block, and is not sparse for that."""
 
 
 Given: TypeAlias = dict[int, tuple[int, int, int, int]]
@@ -74,7 +74,7 @@ def copy_small(  # noqa: C901, PLR0912 - one frame for each file: calls would co
             status.st_nlink != 1
             or size >= len(view)
             or not stat.S_ISREG(mode)
-            or (size > _INLINE_BYTES and status.st_blocks * 512 < size)
+            or (size >= _PAGE_BYTES and status.st_blocks * 512 < size)
             or os.readv(reader, (view,)) != size
             or lists_xattrs(reader)
         ):
