@@ -18,6 +18,9 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 VERSIONS = nox.project.python_versions(PYPROJECT)
 CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
 
+PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
+"""Run tests in as many processes as there are cores; `-- -n0` runs them one after the other."""
+
 
 def works(version: str) -> bool:
     """Tell whether an interpreter of this version is found and starts.
@@ -66,10 +69,10 @@ def tests(session: nox.Session) -> None:
         session.warn(f"not found here, so not tested: Python {', '.join(absent)}")
     install(session, "tests", "coverage")
     if session.python != CURRENT:
-        session.run("pytest", *session.posargs)
+        session.run("pytest", *PARALLEL, *session.posargs)
         return
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *session.posargs)
     session.notify("coverage")
 
 
@@ -90,8 +93,10 @@ def faults(session: nox.Session) -> None:
     install(session, "tests")
     full = "full" in session.posargs
     arguments = [argument for argument in session.posargs if argument != "full"]
+    parallel = () if full else PARALLEL  # the tables of a full run are printed as they come
     session.run(
-        *("pytest", "tests/faults", *arguments), env={"OPS_FAULTS": "full" if full else "quick"}
+        *("pytest", *parallel, "tests/faults", *arguments),
+        env={"OPS_FAULTS": "full" if full else "quick"},
     )
 
 
@@ -99,7 +104,7 @@ def faults(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Run the property tests with many more examples; takes a long time."""
     install(session, "tests")
-    session.run("pytest", *session.posargs, env={"HYPOTHESIS_PROFILE": "soak"})
+    session.run("pytest", *PARALLEL, *session.posargs, env={"HYPOTHESIS_PROFILE": "soak"})
 
 
 @nox.session(default=False)
