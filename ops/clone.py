@@ -7,24 +7,21 @@ from pathlib import Path
 from ops import __version__
 from ops.capture import Capture, capture
 from ops.destination import DestinationSurvey, survey_destination
-from ops.errors import BusyError, SourceError
+from ops.errors import SourceError
 from ops.flusher import flushing
 from ops.inspection import check_pair, forget_database
-from ops.interrupts import held_signals
-from ops.journal import Swap
 from ops.manifest import Head
 from ops.model import Clock, Finding, Instance, Progress, ReportProgress
 from ops.overlap import refuse_overlap
 from ops.profile import Profile
-from ops.publish import make_ready, publish
 from ops.record import place_of_record, refuse_other_file, write_record
+from ops.replacing import Replacement, put_in_place
 from ops.report import CheckCounts, Room, Totals
 from ops.room import measure_rooms, require_room
-from ops.settlement import Settled, find_left, refuse_unsettled, require_unused
+from ops.settlement import find_left, refuse_unsettled, require_unused
 from ops.source import Location
 from ops.sqlite.pages import digest_pages
 from ops.survey import SourceSurvey, refuse_damage, survey_source
-from ops.swap import is_complete
 from ops.tree.crew import crew, fitting_jobs
 from ops.tree.work import Trees
 from ops.verdict import capture_findings, require_sound
@@ -154,10 +151,11 @@ def run_clone(plan: Plan, *, clock: Clock, progress: ReportProgress) -> Outcome:
     """
     began = clock.seconds()
     destination = plan.destination.instance
-    swaps: list[Swap] = []
-    settled: list[Settled] = []
+    tried = Replacement()
     try:
-        with workspace(destination, plan.request.manifest, tell_settled=settled.append) as space:
+        with workspace(
+            destination, plan.request.manifest, tell_settled=tried.settled.append
+        ) as space:
             with (
                 crew(_trees(plan, space), jobs=plan.jobs, keep=space.locks) as workers,
                 flushing(space.sync, background=workers.parallel) as flusher,
@@ -204,9 +202,11 @@ def run_clone(plan: Plan, *, clock: Clock, progress: ReportProgress) -> Outcome:
                 )
             require_sound(findings)
             progress(Progress(step="publish"))
-            _publish(plan, space, swaps, clock=clock, progress=progress)
+            put_in_place(
+                space, tried, wait_seconds=plan.request.wait_seconds, clock=clock, progress=progress
+            )
     except BaseException as error:
-        error.add_note(_state_of_the_destination(swaps, settled))
+        error.add_note(tried.state)
         raise
     return Outcome(
         plan=plan,
@@ -216,40 +216,6 @@ def run_clone(plan: Plan, *, clock: Clock, progress: ReportProgress) -> Outcome:
         findings=findings,
         seconds=clock.seconds() - began,
     )
-
-
-def _publish(
-    plan: Plan, space: Workspace, swaps: list[Swap], *, clock: Clock, progress: ReportProgress
-) -> None:
-    """Put the copy in place once nobody uses what stands there; note each try in `swaps`."""
-    deadline = clock.seconds() + plan.request.wait_seconds
-    while True:
-        make_ready(
-            plan.destination.instance,
-            wait_seconds=deadline - clock.seconds(),
-            clock=clock,
-            progress=progress,
-        )
-        swaps.append(space.swap())
-        try:
-            with held_signals():
-                publish(swaps[-1])
-        except BusyError:  # somebody opened the old pair meanwhile
-            if clock.seconds() >= deadline:
-                raise
-        else:
-            return
-
-
-def _state_of_the_destination(swaps: list[Swap], settled: list[Settled]) -> str:
-    """Tell what stands at the destination after a failure, by looking."""
-    if swaps and is_complete(swaps[-1]):
-        return "the new pair is in place and was checked; only what came after that failed"
-    if swaps and swaps[-1].journal.exists():
-        return "the destination is half replaced; the next run on it, or `inv recover`, finishes it"
-    if not swaps and Settled.COMPLETED in settled:
-        return "of this run nothing is in place; the swap of an earlier run was completed first"
-    return "nothing was published: the destination is as it was"
 
 
 def _trees(plan: Plan, space: Workspace) -> Trees:

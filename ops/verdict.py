@@ -6,6 +6,8 @@ from ops.capture import Capture
 from ops.errors import VerificationError
 from ops.model import Finding, Severity
 from ops.names import display
+from ops.tree.catalogue import Catalogue
+from ops.tree.metadata import Kept
 
 
 def capture_findings(captured: Capture) -> Iterable[Finding]:
@@ -18,8 +20,12 @@ def capture_findings(captured: Capture) -> Iterable[Finding]:
             expected="the same bytes at each reading",
             found="a file that changed each time it was read",
         )
-    *_, owners, groups, xattrs = captured.tree.entries.tally()
-    database = captured.database_kept
+    yield from lost_findings(captured.tree.entries, captured.database_kept)
+
+
+def lost_findings(entries: Catalogue, database: Kept) -> Iterable[Finding]:
+    """Tell what a copy could not keep: its entries, and its database."""
+    *_, owners, groups, xattrs = entries.tally()
     for what, lost in (
         ("owner", owners + (not database.owner)),
         ("group", groups + (not database.group)),

@@ -713,25 +713,25 @@ def test_invoke_s_own_failures_are_not_ours(tmp_path: Path) -> None:
 
 def test_a_word_on_the_destination_for_every_end(destination: Instance) -> None:
     from ops.cli.decorator import _as_failure
-    from ops.clone import _state_of_the_destination
+    from ops.replacing import state_of_the_destination
 
-    words = [_state_of_the_destination([], [])]
+    words = [state_of_the_destination([], [])]
     with workspace(destination) as space:
         space.copy.database.write_bytes(b"new")
         swap = space.swap()
-        words.append(_state_of_the_destination([swap], []))
+        words.append(state_of_the_destination([swap], []))
         commit(swap, DISK)
-        words.append(_state_of_the_destination([swap], []))
+        words.append(state_of_the_destination([swap], []))
         complete(swap, DISK)
         forget(swap, DISK)
-        words.append(_state_of_the_destination([swap], []))
+        words.append(state_of_the_destination([swap], []))
     assert [word.split(" ")[:3] for word in words] == [
         ["nothing", "was", "published:"],
         ["nothing", "was", "published:"],
         ["the", "destination", "is"],
         ["the", "new", "pair"],
     ]
-    assert "earlier run" in _state_of_the_destination([], [Settled.COMPLETED])
+    assert "earlier run" in state_of_the_destination([], [Settled.COMPLETED])
     stopped = KeyboardInterrupt()
     stopped.add_note(words[0])
     failure = _as_failure(InterruptedRunError(signal.SIGINT), stopped)
