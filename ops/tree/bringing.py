@@ -28,6 +28,7 @@ from ops.tree.records import (
     Record,
     record_of,
 )
+from ops.tree.sharing import Sharer
 from ops.tree.work import KEPT, LARGE_BYTES, NEW, UNCHANGED, Found, Link
 
 
@@ -77,6 +78,7 @@ class Bringer:
         copy: The tree to write.
         digests: Hash what is read.
         advance: Called with the number of bytes after each piece read.
+        earlier: A snapshot to share unchanged files with.
     """
 
     def __init__(
@@ -86,7 +88,9 @@ class Bringer:
         *,
         digests: bool,
         advance: Callable[[int], None],
+        earlier: Sharer | None = None,
     ) -> None:
+        self._earlier = earlier
         self.copier = Copier(source, copy, digests=digests, advance=advance)
         self._source = source
         self._copy = copy
@@ -124,6 +128,11 @@ class Bringer:
             old = known.pop(name, None) if known else None
             if old is not None and self._stays(path, name, old, bringing, delete=delete):
                 continue
+            if plain and self._earlier is not None:
+                record = self.share(path, name, most_names=1)
+                if record is not None:
+                    bringing.add(record)
+                    continue
             if not (plain and self._copy_small(path, name, given, bringing)):
                 self.copy_any(path, name, bringing, most=LARGE_BYTES)
         for name, old in known.items():
@@ -168,6 +177,27 @@ class Bringer:
         self.copier.remove(join_path(path, name), directory=False)
         return False
 
+    def share(self, path: bytes, name: bytes, *, most_names: int = 0) -> Record | None:
+        """Share a file with an earlier snapshot; None where it is not what it was then.
+
+        Args:
+            path: The directory.
+            name: The file.
+            most_names: How many names it may have to be shared here; 0 for any number.
+
+        Raises:
+            OpsError: Source or copy failed.
+        """
+        if self._earlier is None:
+            return None
+        try:
+            return self._earlier.share(path, name, self._source.open(path), most_names=most_names)
+        except OSError as error:
+            if error.errno in GONE:
+                return None
+            full = self._source.full_path(join_path(path, name))
+            raise os_failure(SourceError, "read", full, error) from error
+
     def _copy_small(self, path: bytes, name: bytes, given: Given, bringing: Brought) -> bool:
         """Copy a file the short way; False if it takes the long one."""
         try:
@@ -179,6 +209,7 @@ class Bringer:
                 given,
                 digests=self._digests,
                 privileged=self._privileged,
+                stored=self._copy.leaf(name) if self._copy.stored else b"",
             )
         except UnwritableError as error:
             full = self._copy.full_path(join_path(path, name))

@@ -52,8 +52,6 @@ class Catalogue(Mapping[bytes, Entry]):
         self._spool = Spool(spill)
         self._cache: OrderedDict[tuple[bytes, int], dict[bytes, Record]] = OrderedDict()
 
-    # As a mapping
-
     def __getitem__(self, path: bytes) -> Entry:
         record = self.record(path)
         if record is None:
@@ -121,6 +119,17 @@ class Catalogue(Mapping[bytes, Entry]):
                     totals[place] += tally[place]
         entries, files, read, owners, groups, xattrs = totals
         return entries, files, read, owners, groups, xattrs
+
+    def in_order(self) -> Iterator[tuple[bytes, Record, list[bytes], int]]:
+        """Iterate over the directories in order: path, record, packed records, how many."""
+        pending = [b""]
+        while pending:
+            path = pending.pop()
+            folder = self._folders[path]
+            if folder.own is not None:
+                packed = [self._spool.load(stored) for stored in folder.blocks]
+                yield path, folder.own, packed, sum(tally[0] for tally in folder.tallies)
+            pending.extend(join_path(path, name) for name in reversed(folder.subdirectories))
 
     # Directories
 
@@ -229,7 +238,7 @@ class Catalogue(Mapping[bytes, Entry]):
         records = self._cache.get(key)
         if records is None:
             listed = unpack(self._spool.load(folder.blocks[index]))
-            records = self._cache[key] = {record[NAME]: record for record in listed}
+            self._cache[key] = records = {record[NAME]: record for record in listed}
             if len(self._cache) > _CACHED_BLOCKS:
                 self._cache.popitem(last=False)
         else:

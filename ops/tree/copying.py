@@ -19,7 +19,9 @@ from ops.tree.metadata import (
     entry_from_stat,
     read_xattrs,
 )
+from ops.tree.placing import Placer
 from ops.tree.special import describe_special, make_special
+from ops.tree.stored import settle_stored
 from ops.tree.transfer import (
     NoDigest,
     clone_content,
@@ -58,10 +60,11 @@ class Copied:
     kept: Kept = ALL_KEPT
 
 
-class Copier:
+class Copier(Placer):
     """Copies entries of one tree into another, one at a time.
 
-    Holds the reading buffer, which is worth keeping between files.
+    Holds the reading buffer, which is worth keeping between files. In a payload an entry without
+    content is only described.
 
     Args:
         source: The tree to read; nothing in it is changed, access times included where the
@@ -79,8 +82,8 @@ class Copier:
         digests: bool = True,
         advance: Callable[[int], None],
     ) -> None:
+        super().__init__(destination)
         self._source = source
-        self._destination = destination
         self._advance = advance
         self.buffer = new_buffer()
         self._clones = True
@@ -98,77 +101,6 @@ class Copier:
             return self._copy_file(entry)
         return self._copy_special(entry)
 
-    def link(self, entry: Entry, first: bytes) -> None:
-        """Make the path of `entry` another name of the copy at `first`.
-
-        Raises:
-            DestinationError: The file system refuses.
-        """
-        directory, name = split_path(entry.path)
-        first_directory, first_name = split_path(first)
-        try:
-            # Asking for one directory may close the other: hold a duplicate meanwhile.
-            held = os.dup(self._destination.open(first_directory))
-            try:
-                os.link(
-                    first_name,
-                    name,
-                    src_dir_fd=held,
-                    dst_dir_fd=self._destination.open(directory),
-                    follow_symlinks=False,
-                )
-            finally:
-                os.close(held)
-        except OSError as error:
-            path = self._destination.full_path(entry.path)
-            raise os_failure(DestinationError, "link", path, error) from error
-
-    def make_directory(self, path: bytes) -> None:
-        """Create a directory that only its owner may enter; its metadata comes last.
-
-        Raises:
-            DestinationError: It cannot be created.
-        """
-        directory, name = split_path(path)
-        try:
-            os.mkdir(name, 0o700, dir_fd=self._destination.open(directory))
-        except OSError as error:
-            full = self._destination.full_path(path)
-            raise os_failure(DestinationError, "create the directory", full, error) from error
-
-    def finish_directory(self, entry: Entry) -> Kept:
-        """Give a directory its metadata, once everything in it is written.
-
-        Raises:
-            DestinationError: It cannot be set.
-        """
-        try:
-            return apply_metadata(self._destination.open(entry.path), entry)
-        except OSError as error:
-            full = self._destination.full_path(entry.path)
-            raise os_failure(DestinationError, "set the metadata of", full, error) from error
-
-    def remove(self, path: bytes, *, directory: bool, missing: bool = False) -> None:
-        """Remove one entry of the copy; a directory must be empty.
-
-        With `missing`, it may be gone already.
-
-        Raises:
-            DestinationError: It cannot be removed.
-        """
-        parent, name = split_path(path)
-        try:
-            descriptor = self._destination.open(parent)
-            if directory:
-                os.rmdir(name, dir_fd=descriptor)
-            else:
-                os.unlink(name, dir_fd=descriptor)
-        except OSError as error:
-            if missing and error.errno == errno.ENOENT:
-                return
-            full = self._destination.full_path(path)
-            raise os_failure(DestinationError, "remove", full, error) from error
-
     def _copy_file(self, entry: Entry) -> Copied:
         directory, name = split_path(entry.path)
         try:
@@ -179,7 +111,12 @@ class Copier:
             if not stat.S_ISREG(os.fstat(reader).st_mode):
                 raise VanishedError(entry.path)
             try:
-                writer = os.open(name, WRITE_FLAGS, 0o600, dir_fd=self._destination.open(directory))
+                writer = os.open(
+                    self._destination.leaf(name),
+                    WRITE_FLAGS,
+                    0o600,
+                    dir_fd=self._destination.open(directory),
+                )
             except OSError as error:
                 raise self._unwritable(entry.path, error) from error
             try:
@@ -204,7 +141,7 @@ class Copier:
         # An unsettled file has the length that was read, not the one it had a moment later.
         entry = replace(before, digest=digest, size=length, xattrs=xattrs)
         try:
-            kept = apply_metadata(writer, entry)
+            kept = self._settle(writer, entry)
         except OSError as error:
             raise self._unwritable(path, error) from error
         return Copied(
@@ -213,6 +150,12 @@ class Copier:
             fresh=is_fresh(before.changed_ns, os.fstat(writer).st_ctime_ns),
             kept=kept,
         )
+
+    def _settle(self, writer: int, entry: Entry) -> Kept:
+        if self._destination.stored:
+            settle_stored(writer, entry.accessed_ns, entry.modified_ns)
+            return ALL_KEPT
+        return apply_metadata(writer, entry)
 
     def _transfer(self, path: bytes, entry: Entry, reader: int, writer: int) -> tuple[str, int]:
         if self._clones and entry.size >= _CLONED_BYTES:
@@ -284,6 +227,8 @@ class Copier:
             raise self._unreadable(entry.path, error) from error
         if now.kind is not entry.kind:
             raise VanishedError(entry.path)
+        if self._destination.stored:
+            return Copied(entry=now)
         try:
             kept = make_special(now, name, self._destination.open(directory))
         except OSError as error:

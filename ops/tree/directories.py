@@ -41,6 +41,9 @@ class Directories:
     order costs one call for each directory.
     """
 
+    stored = False
+    """Whether names and metadata are those of a payload (`ops.tree.stored`)."""
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self._root = open_quietly(root, os.O_DIRECTORY)
@@ -93,10 +96,18 @@ class Directories:
                 descriptor = child
         except OSError as error:
             self._shorten(0)  # a walk that begins again must not meet what was open then
-            error.filename = self.full_path(path)
+            error.filename = Directories.full_path(self, path)  # a path on the disk already
             raise
         self._last = (path, descriptor)
         return descriptor
+
+    def leaf(self, name: bytes) -> bytes:
+        """Return the name under which an entry lies in its directory."""
+        return name
+
+    def on_disk(self, path: bytes) -> bytes:
+        """Return the path under which an entry lies below the root."""
+        return path
 
     def full_path(self, path: bytes) -> bytes:
         """Return the full path of an entry, for messages only: it may exceed PATH_MAX."""

@@ -3,10 +3,9 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ops.errors import DestinationError, SourceError, os_failure
-from ops.model import Kind
+from ops.model import Entry, Kind
 from ops.tree.blocks import unpack
 from ops.tree.bringing import Bringer, Brought, record_copied
 from ops.tree.copying import GONE, VanishedError
@@ -14,12 +13,10 @@ from ops.tree.directories import Directories, join_path, split_path
 from ops.tree.listing import list_directory
 from ops.tree.metadata import ALL_KEPT, entry_from_stat, read_xattrs, remove_xattrs
 from ops.tree.parts import Part, Piece
-from ops.tree.records import LINK, NAME, Record, altered, entry_of, record_of
+from ops.tree.records import HOST, INODE, LINK, NAME, Record, altered, entry_of, record_of
 from ops.tree.removal import remove_below
+from ops.tree.sharing import Sharer
 from ops.tree.work import LARGE_BYTES, MOST_NAMES, Found
-
-if TYPE_CHECKING:
-    from ops.model import Entry
 
 
 class FolderCopier:
@@ -30,6 +27,7 @@ class FolderCopier:
         copy: The tree to write.
         digests: Hash what is read.
         advance: Called with the number of bytes after each piece read.
+        earlier: A snapshot to share unchanged files with.
     """
 
     def __init__(
@@ -39,10 +37,11 @@ class FolderCopier:
         *,
         digests: bool = True,
         advance: Callable[[int], None],
+        earlier: Sharer | None = None,
     ) -> None:
         self._source = source
         self._copy = copy
-        self._bringer = Bringer(source, copy, digests=digests, advance=advance)
+        self._bringer = Bringer(source, copy, digests=digests, advance=advance, earlier=earlier)
         self.copier = self._bringer.copier
 
     def update_all(
@@ -171,23 +170,31 @@ class FolderCopier:
         for paths in groups:
             for path in paths:
                 self.copier.remove(path, directory=False, missing=True)
-            first: Entry | None = None
+            first: tuple[bytes, Record] | None = None
             for path in paths:
                 directory, name = split_path(path)
                 entry = self._bringer.describe(directory, name)
                 if entry is None or entry.kind is Kind.DIRECTORY:
                     continue
-                if first is not None and entry.identity == first.identity:
-                    self.copier.link(entry, first.path)
-                    done.append((directory, altered(done[-1][1], {NAME: name, LINK: first.path})))
+                if first is not None and entry.identity == (first[1][HOST], first[1][INODE]):
+                    self.copier.link(entry, first[0])
+                    done.append((directory, altered(done[-1][1], {NAME: name, LINK: first[0]})))
                     continue
-                try:
-                    copied = self.copier.copy(entry)
-                except VanishedError:
-                    continue
-                done.append((directory, record_copied(name, copied)))
-                first = copied.entry
+                record = self._bring_first(entry, directory, name)
+                if record is not None:
+                    done.append((directory, record))
+                    first = path, record
         return done
+
+    def _bring_first(self, entry: Entry, directory: bytes, name: bytes) -> Record | None:
+        """Share or copy a file with several names; None if it is gone."""
+        shared = self._bringer.share(directory, name)
+        if shared is not None:
+            return shared
+        try:
+            return record_copied(name, self.copier.copy(entry))
+        except VanishedError:
+            return None
 
     def finish(self, folders: Sequence[tuple[bytes, Record]]) -> list[tuple[bytes, Record]]:
         """Give directories their metadata, once all in them is written; return their records.
@@ -208,7 +215,8 @@ class FolderCopier:
             DestinationError: It cannot be removed.
         """
         try:
-            remove_below(self._copy, path)
+            with Directories(self._copy.root) as tree:
+                remove_below(tree, self._copy.on_disk(path))
         except OSError as error:
             full = error.filename or self._copy.full_path(path)
             raise os_failure(DestinationError, "remove", full, error) from error

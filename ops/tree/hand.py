@@ -8,9 +8,14 @@ from typing import Any, Self
 
 from ops.errors import DestinationError, SourceError, os_failure
 from ops.tree.checkers import FolderChecker
+from ops.tree.describing import Describer
 from ops.tree.directories import Directories
 from ops.tree.folders import FolderCopier
+from ops.tree.inspecting import Inspector
 from ops.tree.readers import EntryReader, FolderReader
+from ops.tree.restoring import Restorer
+from ops.tree.sharing import Sharer, open_sharer
+from ops.tree.stored import Payload
 from ops.tree.work import Job, Trees
 
 
@@ -29,14 +34,30 @@ class Hand:
         self._trees: list[Directories] = []
         self._stack = ExitStack()
         with ExitStack() as stack:
-            source = self._open(trees.source, trees.blame, stack)
-            if trees.copy is None:
-                self._methods = _reading(EntryReader(source, trees, advance))
-            else:
-                copy = self._open(trees.copy, "destination", stack)
-                self._methods = _copying(source, copy, trees, advance)
-                self._methods.update(_reading(EntryReader(copy, trees.of_copy(), advance)))
+            self._methods = self._learn(trees, advance, stack)
             self._stack = stack.pop_all()
+
+    def _learn(
+        self, trees: Trees, advance: Callable[[int], None], stack: ExitStack
+    ) -> dict[str, Callable[..., Any]]:
+        payload = trees.stored and trees.copy is None
+        source = self._open(trees.source, trees.blame, stack, payload or trees.restores)
+        if trees.copy is None:
+            if isinstance(source, Payload):
+                return _inspecting(source, trees, advance)
+            return _reading(EntryReader(source, trees, advance))
+        copy = self._open(trees.copy, "destination", stack, trees.stored)
+        if isinstance(copy, Payload):
+            earlier = trees.earlier and open_sharer(*trees.earlier, copy)
+            if earlier is not None:
+                stack.callback(earlier.close)
+            methods = _copying(source, copy, trees, advance, earlier)
+            return methods | _inspecting(copy, trees, advance)
+        if isinstance(source, Payload):
+            methods = _restoring(source, copy, advance)
+        else:
+            methods = _copying(source, copy, trees, advance, None)
+        return methods | _reading(EntryReader(copy, trees.of_copy(), advance))
 
     def __enter__(self) -> Self:
         return self
@@ -60,9 +81,9 @@ class Hand:
         what, *arguments = job
         return self._methods[what](*arguments)
 
-    def _open(self, root: Path, blame: str, stack: ExitStack) -> Directories:
+    def _open(self, root: Path, blame: str, stack: ExitStack, payload: bool) -> Directories:
         try:
-            tree = stack.enter_context(Directories(root))
+            tree = stack.enter_context(Payload(root) if payload else Directories(root))
         except OSError as error:
             kind = SourceError if blame == "source" else DestinationError
             raise os_failure(kind, "read", root, error) from error
@@ -71,9 +92,15 @@ class Hand:
 
 
 def _copying(
-    source: Directories, copy: Directories, trees: Trees, advance: Callable[[int], None]
+    source: Directories,
+    copy: Directories,
+    trees: Trees,
+    advance: Callable[[int], None],
+    earlier: Sharer | None,
 ) -> dict[str, Callable[..., Any]]:
-    folders = FolderCopier(source, copy, digests=trees.digests, advance=advance)
+    folders = FolderCopier(
+        source, copy, digests=trees.digests, advance=advance, earlier=earlier or None
+    )
     return {
         "update": folders.update_all,
         "names": folders.names,
@@ -95,4 +122,23 @@ def _reading(entries: EntryReader) -> dict[str, Callable[..., Any]]:
         "check": checker.check,
         "check names": checker.check_names,
         "check large": checker.check_large,
+    }
+
+
+def _inspecting(
+    payload: Payload, trees: Trees, advance: Callable[[int], None]
+) -> dict[str, Callable[..., Any]]:
+    inspector = Inspector(payload, from_disk=trees.from_disk, advance=advance)
+    return {"inspect": inspector.inspect, "describe": Describer().describe}
+
+
+def _restoring(
+    payload: Payload, destination: Directories, advance: Callable[[int], None]
+) -> dict[str, Callable[..., Any]]:
+    restorer = Restorer(payload, destination, advance=advance)
+    return {
+        "restore": restorer.restore,
+        "restore large": restorer.restore_large,
+        "restore links": restorer.link,
+        "finish": restorer.finish,
     }

@@ -16,7 +16,9 @@ from ops.tree.directories import QUIET_FLAGS, open_quietly
 from ops.tree.fresh import RECENT_NANOSECONDS, is_fresh
 from ops.tree.metadata import lists_xattrs
 from ops.tree.records import DIGEST, GID, MODE, MODIFIED, NAME, NEVER, SIZE, UID, XATTRS, Record
+from ops.tree.stored import FILE_MODE
 
+_STORED_MODE = stat.S_IFREG | FILE_MODE
 _PAGE_BYTES = 4096
 """A file that is smaller may live in its inode and own no block, and is not sparse for that."""
 
@@ -30,7 +32,7 @@ class UnwritableError(Exception):
     """The copy could not be written; the cause is the operating system's error."""
 
 
-def copy_small(  # noqa: C901, PLR0912 - one frame for each file: calls would cost more than they tell
+def copy_small(  # noqa: C901, PLR0912, PLR0915 - one frame for each file: calls would cost more than they tell
     name: bytes,
     source: int,
     copy: int,
@@ -39,6 +41,7 @@ def copy_small(  # noqa: C901, PLR0912 - one frame for each file: calls would co
     *,
     digests: bool,
     privileged: bool,
+    stored: bytes = b"",
 ) -> Record | None:
     """Copy a plain file; None if it is anything else, and nothing was written.
 
@@ -53,6 +56,7 @@ def copy_small(  # noqa: C901, PLR0912 - one frame for each file: calls would co
         given: What new files of that directory were given so far; begins empty.
         digests: Hash what is read.
         privileged: Whether this process may give files away.
+        stored: Its name in a payload, where it keeps its times alone (`ops.tree.stored`).
 
     Raises:
         OSError: It cannot be opened or read.
@@ -88,17 +92,18 @@ def copy_small(  # noqa: C901, PLR0912 - one frame for each file: calls would co
     recorded = changed
     content = view[:size]
     accessed, uid, gid = status.st_atime_ns, status.st_uid, status.st_gid
+    wanted = _STORED_MODE if stored else mode
     try:
-        writer = os.open(name, WRITE_FLAGS, mode & 0o777, dir_fd=copy)
+        writer = os.open(stored or name, WRITE_FLAGS, wanted & 0o777, dir_fd=copy)
         try:
-            made = given.get(mode)
+            made = given.get(wanted)
             if made is None or changed > made[3]:
                 now = os.fstat(writer)
                 made = now.st_mode, now.st_uid, now.st_gid, now.st_ctime_ns - RECENT_NANOSECONDS
-                given[mode] = made
+                given[wanted] = made
                 if is_fresh(changed, now.st_ctime_ns):
                     recorded = NEVER
-            foreign = made[1] != uid or made[2] != gid
+            foreign = not stored and (made[1] != uid or made[2] != gid)
             if foreign and not privileged:
                 os.unlink(name, dir_fd=copy)
                 return None
@@ -108,8 +113,8 @@ def copy_small(  # noqa: C901, PLR0912 - one frame for each file: calls would co
                     written += os.write(writer, content[written:])
             if foreign:
                 os.fchown(writer, uid, gid)
-            if foreign or made[0] != mode:
-                os.fchmod(writer, stat.S_IMODE(mode))
+            if foreign or made[0] != wanted:
+                os.fchmod(writer, stat.S_IMODE(wanted))
             os.utime(writer, ns=(accessed, modified))
         finally:
             os.close(writer)

@@ -58,8 +58,9 @@ FLAGS: Final = 17
 NEVER = -1
 """A ctime that no entry has: what was recorded with it is copied again by the next pass."""
 
-OWNER_LOST, GROUP_LOST, XATTRS_LOST, UNSETTLED = 1, 2, 4, 8
-"""Flags: what the copy could not keep, and that the file changed at each reading."""
+OWNER_LOST, GROUP_LOST, XATTRS_LOST, UNSETTLED, SHARED = 1, 2, 4, 8, 16
+"""Flags: what the copy could not keep, that the file changed at each reading, and that its content
+is that of an earlier snapshot, whose digest it has."""
 
 
 def record_of(name: bytes, entry: Entry, kept: Kept, *, settled: bool = True) -> Record:
@@ -152,7 +153,7 @@ def entry_of(directory: bytes, record: Record) -> Entry:
     )
 
 
-def altered(record: Record, values: Mapping[int, bytes]) -> Record:
+def altered(record: Record, values: Mapping[int, bytes | int]) -> Record:
     """Return a record with other values at some places.
 
     Args:

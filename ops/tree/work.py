@@ -23,11 +23,16 @@ Job: TypeAlias = tuple[Any, ...]
 UNCHANGED, NEW, KEPT = range(3)
 """What a name of a file with several is: as it was, new or changed, or gone from the source."""
 
-LARGE_JOBS = frozenset({"large", "read large", "check large"})
+LARGE_JOBS = frozenset({"large", "read large", "check large", "restore large"})
 """Jobs that take long: nobody should wait behind one."""
 
 Link: TypeAlias = tuple[bytes, int, int, int, bytes]
 """A file with several names: this one, device, inode, one of the above, its first name."""
+
+
+Packed: TypeAlias = tuple[
+    bytes, bytes | None, tuple[str, bool, bool, bool, bool], tuple[bytes, bytes] | None
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +42,9 @@ class Trees:
     `source` is the tree to read; with a `copy`, it is copied there. `blame` says whose failure
     it is when it cannot be read, "source" or "destination". `digests` are made of what is read,
     and of nothing where they are not wanted; `from_disk` has the kernel forget a file's pages
-    before it is read.
+    before it is read. `stored` makes the copy a payload (`ops.tree.stored`), or the source where
+    there is no copy; the copy shares what did not change with `earlier`: the ledger of a snapshot
+    and its payload. `restores` makes the source a payload, and the copy a tree.
     """
 
     source: Path
@@ -45,26 +52,34 @@ class Trees:
     blame: str = "source"
     digests: bool = True
     from_disk: bool = False
+    stored: bool = False
+    restores: bool = False
+    earlier: tuple[Path, Path] | None = None
 
     def of_copy(self) -> "Trees":
         """Return how the copy is read."""
         return Trees(source=self.copy or self.source, blame="destination", from_disk=self.from_disk)
 
-    def packed(self) -> tuple[bytes, bytes | None, str, bool, bool]:
+    def packed(self) -> Packed:
         """Return plain values, for a pipe."""
         copy = None if self.copy is None else os.fsencode(self.copy)
-        return os.fsencode(self.source), copy, self.blame, self.digests, self.from_disk
+        earlier = self.earlier and (os.fsencode(self.earlier[0]), os.fsencode(self.earlier[1]))
+        how = self.blame, self.digests, self.from_disk, self.stored, self.restores
+        return os.fsencode(self.source), copy, how, earlier
 
     @classmethod
-    def unpacked(cls, values: tuple[bytes, bytes | None, str, bool, bool]) -> "Trees":
+    def unpacked(cls, values: Packed) -> "Trees":
         """Return what those values were of."""
-        source, copy, blame, digests, from_disk = values
+        source, copy, (blame, digests, from_disk, stored, restores), earlier = values
         return cls(
             source=Path(os.fsdecode(source)),
             copy=None if copy is None else Path(os.fsdecode(copy)),
             blame=blame,
             digests=digests,
             from_disk=from_disk,
+            stored=stored,
+            restores=restores,
+            earlier=earlier and (Path(os.fsdecode(earlier[0])), Path(os.fsdecode(earlier[1]))),
         )
 
 
