@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeAlias
 
 from ops.checks import check_database
 from ops.errors import DestinationError, os_failure
@@ -24,7 +25,7 @@ from ops.tree.catalogue import Catalogue
 from ops.tree.crew import Crew, crew
 from ops.tree.reading import Checking, TreeCheck, read_tree
 from ops.tree.transfer import forget_pages
-from ops.tree.work import Trees
+from ops.tree.work import Trees, Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +55,23 @@ class DatabaseFacts:
     way: Way | None
 
 
+class TreeWork(Work, Protocol):
+    """The check of a tree, and what came of it."""
+
+    def result(self, crew: Crew) -> TreeCheck:
+        """Return what was found, once the work is done."""
+
+
+MakeTreeWork: TypeAlias = Callable[[Callable[[int], None]], TreeWork]
+
+
 def check_pair(
     copy: Instance,
     workers: Crew,
     *,
     profile: Profile,
     expected: Catalogue,
+    checking: MakeTreeWork | None = None,
     progress: ReportProgress,
 ) -> tuple[CheckCounts, tuple[Finding, ...]]:
     """Check a private copy, which nobody else has open, by reading all of it again.
@@ -71,6 +83,8 @@ def check_pair(
         workers: Read its attachments.
         profile: What the application's rows mean.
         expected: What was read from the source, by path.
+        checking: Makes the work of checking its attachments, given what to call with the number
+            of files after each piece of it; by default they are an exact tree.
         progress: Called as the work goes on.
 
     Returns:
@@ -81,11 +95,15 @@ def check_pair(
     """
     reread = _Reread(expected, progress)
     workers.advance = reread.bytes
-    checking = Checking(expected, copy.attachments, reread.files)
-    workers.start(checking)
+    work: TreeWork
+    if checking is None:
+        work = Checking(expected, copy.attachments, reread.files)
+    else:
+        work = checking(reread.files)
+    workers.start(work)
     tables, findings, references = _check_database(copy, profile, expected, workers)
     workers.finish()
-    tree = checking.result(workers)
+    tree = work.result(workers)
     return _counts(tables, tree, references), (*findings, *tree.findings)
 
 

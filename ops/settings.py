@@ -18,6 +18,17 @@ DEFAULTS: dict[str, str] = {
     "lock_timeout": "30",
     "in_use_timeout": "600",
     "jobs": "",
+    "store": "",
+    "keep_last": "",
+    "keep_hourly": "",
+    "keep_daily": "",
+    "keep_weekly": "",
+    "keep_monthly": "",
+    "keep_yearly": "",
+    "keep_within": "",
+    "time_zone": "",
+    "shrink_files": "50",
+    "shrink_rows": "50",
 }
 """Every key of the configuration section `ops`, declared so that variables can override it."""
 
@@ -40,8 +51,8 @@ class Settings:
 
     `source_db` and `source_attachments` are the flags, `configured_db` and
     `configured_attachments` the same from the configuration; empty where not given. `manage` is
-    an argument list. `jobs` is the number of processes, 0 where it is left to us. `environment`
-    is a copy of the process's.
+    an argument list. `jobs` is the number of processes, 0 where it is left to us. `store` is where
+    snapshots are, from flag or configuration. `environment` is a copy of the process's.
     """
 
     source_db: str = ""
@@ -54,6 +65,7 @@ class Settings:
     lock_timeout_seconds: float = 30.0
     in_use_timeout_seconds: float = 600.0
     jobs: int = 0
+    store: str = ""
     environment: Mapping[str, str]
 
     @property
@@ -70,6 +82,7 @@ def read_settings(
     source_attachments: str = "",
     profile: str = "",
     jobs: str = "",
+    store: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Settings:
     """Combine flags and the configuration section `ops` into settings.
@@ -80,6 +93,7 @@ def read_settings(
         source_attachments: The flag `--source-attachments`.
         profile: The flag `--profile`.
         jobs: The flag `--jobs`.
+        store: The flag `--store`.
         environment: The process's environment; read here, and nowhere else, when None.
 
     Raises:
@@ -109,6 +123,7 @@ def read_settings(
         lock_timeout_seconds=_seconds(config, "lock_timeout"),
         in_use_timeout_seconds=_seconds(config, "in_use_timeout"),
         jobs=_jobs(config, jobs),
+        store=store or _text(config, "store"),
         environment=dict(os.environ if environment is None else environment),
     )
 
@@ -189,6 +204,17 @@ def required_path(value: str, flag: str) -> Path:
     if not value:
         raise UsageError(f"{flag} is required", hint=f"name a path: {flag} PATH")
     return absolute_path(value, flag)
+
+
+def required_store(settings: Settings) -> Path:
+    """Return the store that flag or configuration name.
+
+    Raises:
+        UsageError: Neither does.
+    """
+    if not settings.store:
+        raise UsageError("--store is required", hint="name a directory: --store DIR, or ops.store")
+    return absolute_path(settings.store, "--store")
 
 
 def required_file(value: str, flag: str) -> Path:

@@ -36,6 +36,7 @@ def survey_source(
     profile: Profile,
     *,
     quick: bool = False,
+    count: bool = True,
     lock_timeout_seconds: float,
     progress: ReportProgress,
 ) -> SourceSurvey:
@@ -45,6 +46,7 @@ def survey_source(
         instance: The source.
         profile: What is known of its application.
         quick: Leave the indexes of the database to the check of its copy.
+        count: Look at every attachment, refuse those that cannot be made again, and count.
         lock_timeout_seconds: How long to wait for a lock.
         progress: Called as the work goes on.
 
@@ -64,7 +66,7 @@ def survey_source(
     refuse_inside(file.path, attachments)
     meter = TreeMeter()
     links: list[Entry] = []
-    for entry in survey_tree(attachments, meter, error=SourceError):
+    for entry in survey_tree(attachments, meter, error=SourceError) if count else ():
         _refuse_device(entry, attachments)
         if entry.kind is Kind.SYMLINK:
             links.append(entry)

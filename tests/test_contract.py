@@ -44,7 +44,10 @@ EACH_PARAMETER = pytest.mark.parametrize(
 
 
 def test_the_tasks_are_those_that_are_documented() -> None:
-    assert sorted(TASKS) == ["clone", "demo", "recover", "status", "verify"]
+    assert sorted(TASKS) == [
+        *("backup-daily", "clone", "demo", "prune", "recover", "restore", "snapshots"),
+        *("status", "verify"),
+    ]
 
 
 def test_root_names_are_flat_and_hyphenated() -> None:
@@ -116,11 +119,11 @@ def test_signature_and_flags_agree(name: str) -> None:
 
 
 def test_what_writes_can_be_tried() -> None:
-    for task in ("clone", "recover"):
+    for task in ("clone", "recover", "backup-daily", "prune", "restore"):
         assert "dry-run" in {row[1] for row in PARAMETERS if row[0] == task}
 
 
-@pytest.mark.parametrize("task", ["clone", "verify", "recover", "status"])
+@pytest.mark.parametrize("task", sorted({*TASKS} - {"demo"}))
 def test_what_reports_can_do_it_in_json(task: str) -> None:
     assert "json" in {row[1] for row in PARAMETERS if row[0] == task}
 
@@ -149,7 +152,8 @@ def test_help_tells_every_flag(name: str, capsys: pytest.CaptureFixture[str]) ->
     assert ran.code == 0
     for task, parameter, _ in PARAMETERS:
         if task == name:
-            assert f"--{parameter.replace('_', '-')}" in ran.out
+            flag = parameter.replace("_", "-")
+            assert f"--{flag}" in ran.out or f"--[no-]{flag}" in ran.out
 
 
 def test_both_front_doors_list_the_same_tasks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,11 +237,14 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "ops.sqlite",
     ),
     ("ops.errors",),
-    ("ops.manifest", "ops.report", "ops.profile"),
+    ("ops.manifest", "ops.report", "ops.profile", "ops.retention"),
     ("ops.settings",),
     ("ops.tree.*",),
     ("ops.sqlite.*", "ops.source"),
-    ("ops.disk", "ops.holders", "ops.references", "ops.comparison"),
+    ("ops.disk", "ops.holders", "ops.references", "ops.comparison", "ops.snapshot"),
+    ("ops.bag",),
+    ("ops.store",),
+    ("ops.storing",),
     ("ops.spaces",),
     ("ops.journal",),
     ("ops.swap", "ops.claims"),
@@ -248,7 +255,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops.rounds", "ops.room", "ops.counterpart", "ops.record", "ops.recover"),
     ("ops.capture",),
     ("ops.verdict", "ops.flusher"),
-    ("ops.clone",),
+    ("ops.replacing", "ops.making", "ops.unpacking"),
+    ("ops.clone", "ops.backup", "ops.restore", "ops.audit", "ops.prune", "ops.keeping"),
+    ("ops.nightly", "ops.replaced"),
     ("ops.verify", "ops.status", "ops.demo_instance"),
     ("ops.demo_writer",),
     ("ops.demo",),

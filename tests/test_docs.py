@@ -44,10 +44,18 @@ def test_every_task_is_listed_with_its_first_line(command: tuple[str, ...]) -> N
         assert f"{name} {first}" in words
 
 
+def flags_of(name: str) -> set[str]:
+    """Read the flags in a task's help; `--[no-]keep` are two."""
+    helped = run("--help", name).out
+    found: set[str] = set()
+    for switch, rest in re.findall(r"^\s+--(\[no-\])?([\w-]+)", helped, re.MULTILINE):
+        found |= {f"--{rest}", f"--no-{rest}"} if switch else {f"--{rest}"}
+    return found
+
+
 @pytest.mark.parametrize("name", TASKS)
 def test_help_names_every_flag_that_the_pages_name(name: str) -> None:
-    helped = run("--help", name).out
-    flags = set(re.findall(r"^\s+(--[\w-]+)", helped, re.MULTILINE))
+    flags = flags_of(name)
     assert flags
     pages = README + "".join(path.read_text("utf-8") for path in (ROOT / "docs").glob("*.md"))
     for line in pages.splitlines():
@@ -58,7 +66,7 @@ def test_help_names_every_flag_that_the_pages_name(name: str) -> None:
 def test_every_flag_on_a_page_is_a_flag() -> None:
     known = {"--list", "--help", "--debug", "--without-pip", "--python", "--quiet", "--env"}
     for name in TASKS:
-        known |= set(re.findall(r"^\s+(--[\w-]+)", run("--help", name).out, re.MULTILINE))
+        known |= flags_of(name)
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         used = set(re.findall(r"(?<![\w-])(--[a-z][\w-]+)", path.read_text("utf-8")))
         assert used <= known, path

@@ -1,14 +1,13 @@
 """The tasks: settings in, one use case, one report out."""
 
-import time
-from datetime import UTC, datetime
-
 from invoke.context import Context
 
+from ops.cli.clock import CLOCK
 from ops.cli.console import confirm, messages, print_lines, require_terminal
 from ops.cli.decorator import Result, task
+from ops.cli.flags import DESTINATION, EFFORT, HOLD, JSON, PROFILE, SOURCE
 from ops.errors import UsageError, VerificationError
-from ops.model import Clock, Instance
+from ops.model import Instance
 from ops.names import display
 from ops.settings import (
     absolute_path,
@@ -21,38 +20,18 @@ from ops.settings import (
     waits,
 )
 
-CLOCK = Clock(now=lambda: datetime.now(UTC), seconds=time.monotonic)
-
-_SOURCE = {
-    "source_db": "Database to read; default: where the instance is found (see `inv status`).",
-    "source_attachments": "Attachments directory to read; goes with --source-db.",
-}
-_PROFILE = {
-    "profile": "Built-in profile, a TOML file of your own, or none. Default: ciso_assistant."
-}
-_EFFORT = {
-    "check": "Where the check may read from: memory (the default), or disk, for which the kernel"
-    " first forgets what it has of each file.",
-    "jobs": "Processes that work on files. Default: as many as there are cores, 1 for small trees.",
-}
-_JSON = {"json": "Print one JSON document instead of text."}
-
 
 @task(
     help={
-        **_SOURCE,
-        "dest_db": "Where the database goes. Required.",
-        "dest_attachments": "Where the attachments go. Required.",
-        "dest_in_use": "What to do while a process has the destination open: refuse (the default)"
-        " or wait.",
-        "hold_writers": "If nothing else helps, hold up the source's writers for at most this many"
-        " seconds.",
+        **SOURCE,
+        **DESTINATION,
+        **HOLD,
         "force": "Replace what stands at the destination without asking.",
         "dry_run": "Validate, print the plan and stop; nothing is written.",
         "manifest": "Also write a record of the copy to this file, for `inv verify`.",
-        **_EFFORT,
-        **_PROFILE,
-        **_JSON,
+        **EFFORT,
+        **PROFILE,
+        **JSON,
     }
 )
 def clone(
@@ -121,15 +100,18 @@ def clone(
 
 @task(
     help={
-        "dest_db": "Database to verify. Required.",
-        "dest_attachments": "Attachments directory to verify. Required.",
+        "dest_db": "Database to verify.",
+        "dest_attachments": "Attachments directory to verify.",
+        "store": "Verify snapshots of this store instead.",
+        "snapshot": "Which of them: a name, latest, or all. Default: latest.",
+        "sample": "Of their files read only so many percent, each day others.",
         "source_db": "Compare with this database as it is now; goes with --source-attachments.",
         "source_attachments": "Compare with this attachments directory; goes with --source-db.",
         "manifest": "Compare with the record that `inv clone --manifest` wrote.",
         "quick": "Leave out the contents of files and the indexes of the database.",
-        **_EFFORT,
-        **_PROFILE,
-        **_JSON,
+        **EFFORT,
+        **PROFILE,
+        **JSON,
     }
 )
 def verify(
@@ -139,6 +121,9 @@ def verify(
     dest_attachments: str = "",
     source_db: str = "",
     source_attachments: str = "",
+    store: str = "",
+    snapshot: str = "",
+    sample: str = "",
     manifest: str = "",
     check: str = "",
     jobs: str = "",
@@ -146,9 +131,10 @@ def verify(
     quick: bool = False,
     json: bool = False,
 ) -> Result:
-    """Check an instance, by itself or against its source or a manifest; nothing is changed.
+    """Check an instance, by itself or against its source or a manifest, or snapshots of a store.
 
-    Exit code 0 means that it is sound, 5 that it must not be trusted. It may be in use.
+    Exit code 0 means that it is sound, 5 that it must not be trusted. It may be in use. Nothing is
+    changed, but for a line in a snapshot's history.
     """
     from ops.cli.documents import verification_report
     from ops.cli.progress import show_progress
@@ -157,7 +143,16 @@ def verify(
     from ops.verify import VerifyRequest
     from ops.verify import verify as verify_instance
 
-    settings = read_settings(context.config.ops, profile=profile, jobs=jobs)
+    settings = read_settings(context.config.ops, profile=profile, jobs=jobs, store=store)
+    if store or snapshot or sample:
+        from ops.cli.auditing import audit_store
+
+        if quick or any((dest_db, dest_attachments, source_db, source_attachments, manifest)):
+            raise UsageError(
+                "snapshots of a store are verified by themselves",
+                hint="--store goes with --snapshot, --sample, --check, --jobs and --profile only",
+            )
+        return audit_store(settings, snapshot, sample, from_disk=reads_disk(check))
     source = None
     if source_db or source_attachments:
         source = Instance(
@@ -203,7 +198,7 @@ def verify(
         "dest_db": "Where the database was to go.",
         "dest_attachments": "Where the attachments were to go. One of the two is enough.",
         "dry_run": "Tell what would be done and stop.",
-        **_JSON,
+        **JSON,
     }
 )
 def recover(
@@ -238,11 +233,11 @@ def recover(
 
 @task(
     help={
-        **_SOURCE,
+        **SOURCE,
         "dest_db": "A destination to look at as well.",
         "dest_attachments": "A destination to look at as well.",
-        **_PROFILE,
-        **_JSON,
+        **PROFILE,
+        **JSON,
     }
 )
 def status(

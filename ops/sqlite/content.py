@@ -52,6 +52,16 @@ def list_tables(connection: sqlite3.Connection) -> tuple[str, ...]:
     return _names(rows)
 
 
+def count_rows(connection: sqlite3.Connection, table: str) -> int:
+    """Count the rows of a table.
+
+    Raises:
+        sqlite3.Error: It cannot be read.
+    """
+    ((count,),) = query(connection, f"SELECT count(*) FROM {quote(table)}")  # noqa: S608 - quoted
+    return int(count)
+
+
 def list_columns(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
     """List the columns of a table; none when there is no such table.
 

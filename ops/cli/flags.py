@@ -1,0 +1,39 @@
+"""Flags that several tasks have, and what `--help` says of each."""
+
+SOURCE = {
+    "source_db": "Database to read; default: where the instance is found (see `inv status`).",
+    "source_attachments": "Attachments directory to read; goes with --source-db.",
+}
+DESTINATION = {
+    "dest_db": "Where the database goes. Required.",
+    "dest_attachments": "Where the attachments go. Required.",
+    "dest_in_use": "What to do while a process has the destination open: refuse (the default)"
+    " or wait.",
+}
+HOLD = {
+    "hold_writers": "If nothing else helps, hold up the source's writers for at most this many"
+    " seconds."
+}
+PROFILE = {
+    "profile": "Built-in profile, a TOML file of your own, or none. Default: ciso_assistant."
+}
+JOBS = {
+    "jobs": "Processes that work on files. Default: as many as there are cores, 1 for small trees."
+}
+EFFORT = {
+    "check": "Where the check may read from: memory (the default), or disk, for which the kernel"
+    " first forgets what it has of each file.",
+    **JOBS,
+}
+JSON = {"json": "Print one JSON document instead of text."}
+STORE = {"store": "Directory that holds the snapshots. Default: ops.store of the configuration."}
+KEEP = {
+    "keep_last": "Keep the newest N snapshots.",
+    "keep_hourly": "Keep the newest snapshot of each of the last N hours that have one.",
+    "keep_daily": "The same for days.",
+    "keep_weekly": "The same for weeks.",
+    "keep_monthly": "The same for months.",
+    "keep_yearly": "The same for years.",
+    "keep_within": "Keep all snapshots that are younger than this, before the newest: 1y6m14d12h.",
+    "time_zone": "Whose calendar counts, for example Europe/Berlin. Default: UTC.",
+}

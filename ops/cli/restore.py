@@ -1,0 +1,92 @@
+"""The restore of a snapshot, as lines and as documents."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.text import Text
+
+from ops.cli.format import count_of, format_bytes, format_duration, shell_quote
+from ops.cli.render import facts, finding_lines, heading, reference_words, tally
+from ops.names import display
+from ops.report import Report
+from ops.restore import RestoreOutcome, RestorePlan
+from ops.store import Snapshot
+
+
+def plan_lines(plan: RestorePlan, *, keep: bool) -> list[Text]:
+    """Return the summary that comes before the question."""
+    summary, standing = plan.summary, plan.destination
+    tree = summary.attachments
+    rows = [
+        ("snapshot", display(plan.request.snapshot.path)),
+        ("  captured", f"{summary.captured:%Y-%m-%d %H:%M:%S} UTC"),
+        ("  database", f"{format_bytes(summary.database.size)}, {summary.database.rows:,} rows"),
+        ("  attachments", f"{count_of(tree.files, 'file')}, {format_bytes(tree.bytes)}"),
+        ("destination", ""),
+        ("  database", display(standing.instance.database)),
+        ("  attachments", display(standing.instance.attachments)),
+    ]
+    replaces = standing.database_bytes is not None or standing.size is not None
+    if replaces:
+        kept = "kept as a snapshot first" if keep else "NOT kept (--no-keep)"
+        rows.append(("replaces", f"what stands there now, which is {kept}"))
+    rows += [("left over", f"{display(place)}: by a killed run") for place in plan.left]
+    return [heading("Restore"), *facts(rows)]
+
+
+def restored_lines(outcome: RestoreOutcome, kept: Snapshot | None) -> list[Text]:
+    """Return the report of a restore."""
+    plan, counts = outcome.plan, outcome.counts
+    destination, profile = plan.destination.instance, plan.request.profile
+    title = f"Restored {plan.request.snapshot.name} in {format_duration(outcome.seconds)}"
+    rows = [
+        ("database", display(destination.database)),
+        ("attachments", display(destination.attachments)),
+        ("checked", f"integrity, foreign keys, {count_of(counts.files, 'file')} read again"),
+        ("", reference_words(counts.referenced, counts.digests_right, counts.orphans)),
+        ("findings", tally(outcome.findings)),
+    ]
+    if kept is not None:
+        rows.append(("replaced", f"the old pair is snapshot {kept.name}"))
+    usage = [
+        Text(f"  export {variable}={shell_quote(path)}")
+        for variable, path in (
+            (profile.database_variable, destination.database),
+            (profile.attachments_variable, destination.attachments),
+        )
+        if variable
+    ]
+    if usage:
+        usage.insert(0, heading("To use it, set these and restart the application:"))
+    return [heading(title, "bold green"), *facts(rows), *finding_lines(outcome.findings), *usage]
+
+
+def plan_document(plan: RestorePlan) -> dict[str, Any]:
+    """Return what `restore --dry-run --json` prints."""
+    return Report(command="restore", details={"dry_run": True, **_plan(plan)}).document()
+
+
+def restored_document(outcome: RestoreOutcome, kept: Snapshot | None) -> dict[str, Any]:
+    """Return what `restore --json` prints."""
+    details = {
+        "dry_run": False,
+        **_plan(outcome.plan),
+        "kept": None if kept is None else kept.name,
+        "checks": asdict(outcome.counts),
+        "seconds": round(outcome.seconds, 6),
+    }
+    return Report(command="restore", findings=outcome.findings, details=details).document()
+
+
+def _plan(plan: RestorePlan) -> dict[str, Any]:
+    instance = plan.destination.instance
+    return {
+        "snapshot": plan.request.snapshot.name,
+        "captured": plan.summary.captured.isoformat(),
+        "profile": plan.request.profile.name,
+        "destination": {
+            "database": display(instance.database),
+            "attachments": display(instance.attachments),
+        },
+        "room": [{**asdict(room), "path": display(room.path)} for room in plan.rooms],
+    }

@@ -1,0 +1,197 @@
+"""The tasks around a store of snapshots."""
+
+from invoke.context import Context
+
+from ops.cli.clock import CLOCK
+from ops.cli.console import messages
+from ops.cli.decorator import Result, task
+from ops.cli.flags import HOLD, JOBS, JSON, KEEP, PROFILE, SOURCE, STORE
+from ops.errors import UsageError
+from ops.settings import parse_seconds, read_settings, required_store
+
+
+@task(
+    help={
+        **STORE,
+        **SOURCE,
+        **KEEP,
+        "independent": "Copy every file instead of sharing the unchanged ones.",
+        **HOLD,
+        "dry_run": "Validate, tell what would be made and pruned, and stop.",
+        **JOBS,
+        **PROFILE,
+        **JSON,
+    }
+)
+def backup_daily(
+    context: Context,
+    *,
+    store: str = "",
+    source_db: str = "",
+    source_attachments: str = "",
+    keep_last: str = "",
+    keep_hourly: str = "",
+    keep_daily: str = "",
+    keep_weekly: str = "",
+    keep_monthly: str = "",
+    keep_yearly: str = "",
+    keep_within: str = "",
+    time_zone: str = "",
+    hold_writers: str = "",
+    jobs: str = "",
+    profile: str = "",
+    independent: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> Result:
+    """Make a snapshot of a running instance in a store, check it, and prune old ones.
+
+    Unchanged files are shared with the newest verified snapshot. Nothing is pruned unless a
+    --keep flag or the configuration says what to keep, nor when anything failed.
+    """
+    from ops.backup import BackupRequest, plan_backup
+    from ops.cli.backup import backup_lines, plan_lines, planned_document, told_document
+    from ops.cli.progress import show_progress
+    from ops.keeping import read_policy, read_shrinkage
+    from ops.nightly import plan_nightly, run_nightly
+    from ops.profile import load_profile
+    from ops.source import locate_source
+
+    dry_run = dry_run or bool(context.config.run.dry)
+    settings = read_settings(
+        context.config.ops,
+        source_db=source_db,
+        source_attachments=source_attachments,
+        profile=profile,
+        jobs=jobs,
+        store=store,
+    )
+    policy = read_policy(
+        context.config.ops,
+        {
+            "last": keep_last,
+            "hourly": keep_hourly,
+            "daily": keep_daily,
+            "weekly": keep_weekly,
+            "monthly": keep_monthly,
+            "yearly": keep_yearly,
+            "within": keep_within,
+            "time_zone": time_zone,
+        },
+    )
+    chosen = load_profile(settings.profile.value)
+    request = BackupRequest(
+        source=locate_source(settings, chosen),
+        store=required_store(settings),
+        profile=chosen,
+        independent=independent,
+        shrinkage=read_shrinkage(context.config.ops),
+        lock_timeout_seconds=settings.lock_timeout_seconds,
+        hold_seconds=parse_seconds(hold_writers, "--hold-writers") if hold_writers else 0,
+        jobs=settings.jobs,
+    )
+    with show_progress(messages()) as progress:
+        plan = plan_backup(request, progress=progress)
+        if dry_run:
+            decisions = plan_nightly(plan, policy, clock=CLOCK)
+            return Result(
+                document=planned_document(plan, decisions), lines=plan_lines(plan, decisions)
+            )
+        night = run_nightly(plan, policy, clock=CLOCK, progress=progress)
+    return Result(document=told_document(night), lines=backup_lines(night))
+
+
+@task(help={**STORE, **JSON})
+def snapshots(context: Context, *, store: str = "", json: bool = False) -> Result:
+    """List the snapshots of a store: when, what is in them, what they share, whether they hold."""
+    from ops.cli.backup import snapshots_document, snapshots_lines
+    from ops.keeping import read_policy
+    from ops.prune import plan_prune
+    from ops.store import list_snapshots, require_store
+
+    settings = read_settings(context.config.ops, store=store)
+    place = require_store(required_store(settings))
+    listed = list_snapshots(place)
+    decisions = plan_prune(listed, read_policy(context.config.ops, {}), now=CLOCK.now())
+    return Result(
+        document=snapshots_document(place, listed, decisions),
+        lines=snapshots_lines(place, listed, decisions),
+    )
+
+
+@task(
+    help={
+        **STORE,
+        **KEEP,
+        "remove": "Remove this snapshot instead, whatever the policy says.",
+        "dry_run": "Print what would stay and why, and stop.",
+        **JSON,
+    }
+)
+def prune(
+    context: Context,
+    *,
+    store: str = "",
+    keep_last: str = "",
+    keep_hourly: str = "",
+    keep_daily: str = "",
+    keep_weekly: str = "",
+    keep_monthly: str = "",
+    keep_yearly: str = "",
+    keep_within: str = "",
+    time_zone: str = "",
+    remove: str = "",
+    dry_run: bool = False,
+    json: bool = False,
+) -> Result:
+    """Remove the snapshots that the retention policy does not keep.
+
+    A snapshot stays if any rule keeps it. The newest verified one always stays.
+    """
+    from ops.cli.backup import pruned_document, pruned_lines
+    from ops.cli.progress import show_progress
+    from ops.keeping import read_policy
+    from ops.prune import Pruned, plan_prune, plan_removal
+    from ops.prune import prune as prune_store
+    from ops.store import list_snapshots, require_store
+    from ops.storing import locked_store
+
+    dry_run = dry_run or bool(context.config.run.dry)
+    settings = read_settings(context.config.ops, store=store)
+    flags = {
+        "last": keep_last,
+        "hourly": keep_hourly,
+        "daily": keep_daily,
+        "weekly": keep_weekly,
+        "monthly": keep_monthly,
+        "yearly": keep_yearly,
+        "within": keep_within,
+        "time_zone": time_zone,
+    }
+    policy = read_policy(context.config.ops, flags)
+    if policy.empty and not remove:
+        raise UsageError(
+            "nothing says which snapshots to keep",
+            hint="give a --keep flag, for example --keep-daily 14, or set ops.keep_daily",
+        )
+    place = require_store(required_store(settings))
+
+    def decide() -> Pruned:
+        listed = list_snapshots(place)
+        decided = (
+            plan_removal(listed, remove) if remove else plan_prune(listed, policy, now=CLOCK.now())
+        )
+        return Pruned(decisions=decided)
+
+    if dry_run:
+        planned = decide()
+        return Result(
+            document=pruned_document(place, planned, dry_run=True),
+            lines=pruned_lines(planned, dry_run=True),
+        )
+    with locked_store(place), show_progress(messages()) as progress:
+        pruned = prune_store(place, list_snapshots(place), decide().decisions, progress=progress)
+    return Result(
+        document=pruned_document(place, pruned, dry_run=False),
+        lines=pruned_lines(pruned, dry_run=False),
+    )

@@ -1,0 +1,165 @@
+"""Put a snapshot back as an instance: the same pipeline as a clone, read from a store."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ops.destination import DestinationSurvey, nearest_directory, survey_destination
+from ops.errors import DestinationError, SourceError
+from ops.model import Clock, Finding, Instance, Progress, ReportProgress
+from ops.names import display
+from ops.overlap import refuse_overlap
+from ops.profile import Profile
+from ops.replacing import Replacement, put_in_place
+from ops.report import CheckCounts, Room
+from ops.room import require_room
+from ops.settlement import find_left, require_unused
+from ops.snapshot import Summary
+from ops.store import Snapshot
+from ops.storing import used_snapshot
+from ops.unpacking import unpack_snapshot
+from ops.workspace import workspace
+
+_SPARE_BYTES = 4 << 20
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreRequest:
+    """Which snapshot to restore, and where to; the rest is as for a clone."""
+
+    snapshot: Snapshot
+    destination: Instance
+    profile: Profile
+    home: Path | None = None
+    wait_seconds: float = 0.0
+    jobs: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestorePlan:
+    """What a restore is going to do, decided before anything is written."""
+
+    request: RestoreRequest
+    summary: Summary
+    destination: DestinationSurvey
+    left: tuple[Path, ...]
+    rooms: tuple[Room, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreOutcome:
+    """What was restored, what was checked, everything found, and the seconds it took."""
+
+    plan: RestorePlan
+    counts: CheckCounts
+    findings: tuple[Finding, ...]
+    seconds: float
+
+
+def plan_restore(request: RestoreRequest) -> RestorePlan:
+    """Look at snapshot and destination and decide what a restore will do; nothing is written.
+
+    Raises:
+        SourceError: The snapshot cannot be used.
+        DestinationError: The destination cannot be used, overlaps the store, or has no room.
+        BusyError: The destination is in use.
+    """
+    snapshot = request.snapshot
+    if snapshot.summary is None or snapshot.problem:
+        raise SourceError(
+            f"the snapshot cannot be read: {display(snapshot.path)}: {snapshot.problem}",
+            hint="restore another one; `inv snapshots` lists them",
+        )
+    destination = survey_destination(request.destination, home=request.home)
+    places = [destination.instance.database, destination.instance.attachments]
+    left = find_left(places)
+    if not request.wait_seconds:
+        require_unused(places)
+    store = snapshot.path.parent
+    refuse_overlap(snapshot.instance, destination.instance)
+    for place in places:
+        if store in place.parents or place == store:
+            raise DestinationError(
+                f"the destination lies in the store: {display(place)}",
+                hint="restore to a place outside of it",
+            )
+    rooms = tuple(_rooms(snapshot.summary, destination.instance))
+    for room in rooms:
+        require_room(room)
+    return RestorePlan(
+        request=request,
+        summary=snapshot.summary,
+        destination=destination,
+        left=tuple(left),
+        rooms=rooms,
+    )
+
+
+def _rooms(summary: Summary, destination: Instance) -> list[Room]:
+    """Add up what each file system must hold, whole blocks for every file."""
+    tree = summary.attachments
+    needs = (
+        (destination.database, summary.database.size, 12),
+        (destination.attachments, tree.bytes + tree.entries * _BLOCK, tree.entries),
+    )
+    rooms: dict[int, Room] = {}
+    for path, size, inodes in needs:
+        place = nearest_directory(path.parent)
+        free = os.statvfs(place)
+        device = place.stat().st_dev
+        room = rooms.get(device) or Room(
+            path=str(place),
+            bytes_needed=_SPARE_BYTES,
+            bytes_free=free.f_bavail * free.f_frsize if free.f_blocks else None,
+            inodes_needed=0,
+            inodes_free=free.f_favail if free.f_files else None,
+        )
+        rooms[device] = replace(
+            room,
+            bytes_needed=room.bytes_needed + size,
+            inodes_needed=room.inodes_needed + inodes,
+        )
+    return list(rooms.values())
+
+
+def run_restore(plan: RestorePlan, *, clock: Clock, progress: ReportProgress) -> RestoreOutcome:
+    """Carry a plan out: make the pair in a private workspace, check it there, publish it.
+
+    Either the destination is replaced as a whole or it stays as it was. On return the new pair
+    is durable.
+
+    Raises:
+        SourceError: The snapshot cannot be read, or is damaged.
+        DestinationError: The destination cannot be written.
+        VerificationError: The copy is not right; nothing was published.
+        BusyError: The destination is in use, or the snapshot is being removed.
+    """
+    began = clock.seconds()
+    tried = Replacement()
+    try:
+        with (
+            used_snapshot(plan.request.snapshot),
+            workspace(plan.destination.instance, tell_settled=tried.settled.append) as space,
+        ):
+            counts, findings = unpack_snapshot(
+                plan.request.snapshot,
+                plan.summary,
+                space.copy,
+                plan.request.profile,
+                spill=space.scratch,
+                keep=space.locks,
+                jobs=plan.request.jobs,
+                sync=space.sync,
+                progress=progress,
+            )
+            progress(Progress(step="publish"))
+            put_in_place(
+                space, tried, wait_seconds=plan.request.wait_seconds, clock=clock, progress=progress
+            )
+    except BaseException as error:
+        error.add_note(tried.state)
+        raise
+    return RestoreOutcome(
+        plan=plan, counts=counts, findings=findings, seconds=clock.seconds() - began
+    )

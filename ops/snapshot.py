@@ -1,0 +1,195 @@
+"""What a snapshot says of itself: its summary, and what happened to it since."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+FORMAT = "ciso-ops snapshot"
+SCHEMA_VERSION = 1
+DAILY, REPLACED = "daily", "replaced"
+_NAME = "%Y-%m-%dT%H%M%SZ"
+
+
+class SnapshotError(ValueError):
+    """A document that is no summary of a snapshot; the message says how."""
+
+
+def snapshot_name(instant: datetime) -> str:
+    """Return the name of a snapshot: the instant it shows, in UTC and whole seconds."""
+    return instant.astimezone(UTC).strftime(_NAME)
+
+
+def instant_of(name: str) -> datetime:
+    """Return the instant that the name of a snapshot tells.
+
+    Raises:
+        ValueError: It is no such name.
+    """
+    return datetime.strptime(name, _NAME).replace(tzinfo=UTC)
+
+
+def is_snapshot_name(name: str) -> bool:
+    """Tell whether a name is one of a snapshot."""
+    try:
+        return snapshot_name(instant_of(name)) == name
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSummary:
+    """The database of a snapshot, with the metadata that its file had in the source.
+
+    `rows` are those of all its tables.
+    """
+
+    size: int
+    sha256: str
+    mode: str
+    uid: int
+    gid: int
+    mtime_ns: int
+    tables: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeSummary:
+    """The attachments of a snapshot: entries in all, files and their bytes, and those shared."""
+
+    entries: int
+    files: int
+    bytes: int
+    shared_files: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What `snapshot.json` says.
+
+    `captured` is the instant the snapshot shows (UTC). `based_on` names the snapshot with which
+    it shares files. `purpose` is DAILY, or REPLACED for what a restore took out of its place.
+    `flagged` says why it looks wrong although it is whole; empty otherwise.
+    `details` holds what only people read: the source, how it was captured, checks, findings.
+    """
+
+    name: str
+    captured: datetime
+    tool: str
+    profile: str
+    purpose: str = DAILY
+    database: DatabaseSummary
+    attachments: TreeSummary
+    based_on: str = ""
+    flagged: str = ""
+    seconds: float = 0.0
+    details: dict[str, Any]
+
+
+def encode_summary(summary: Summary) -> bytes:
+    """Return the document."""
+    fields = {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        **asdict(summary),
+        "captured": summary.captured.astimezone(UTC).isoformat(),
+    }
+    return json.dumps(fields, indent=2).encode() + b"\n"
+
+
+def decode_summary(content: bytes) -> Summary:
+    """Read the document back.
+
+    Raises:
+        SnapshotError: It is none, or a newer version wrote it.
+    """
+    try:
+        fields = json.loads(content)
+        if fields.pop("format") != FORMAT:
+            raise SnapshotError("it is no summary of a snapshot")
+        if fields.pop("schema_version") > SCHEMA_VERSION:
+            raise SnapshotError("a newer version of this tool wrote it")
+        captured = datetime.fromisoformat(fields.pop("captured"))
+        if captured.tzinfo is None:
+            raise SnapshotError("the instant has no time zone")
+        database = DatabaseSummary(**fields.pop("database"))
+        attachments = TreeSummary(**fields.pop("attachments"))
+        return Summary(captured=captured, database=database, attachments=attachments, **fields)
+    except SnapshotError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SnapshotError(f"it is no summary of a snapshot: {error}") from error
+
+
+VERIFIED, DAMAGED, SAMPLED = "verified", "damaged", "sampled"
+"""What a check made of a snapshot: sound, not to be trusted, or sound as far as it looked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to a snapshot after it was published: what, when, and details."""
+
+    what: str
+    instant: datetime
+    details: dict[str, Any]
+
+
+def encode_event(event: Event) -> bytes:
+    """Return the line for an event."""
+    fields = {"event": event.what, "instant": event.instant.isoformat(), **event.details}
+    return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+
+
+def decode_events(lines: Iterable[bytes]) -> tuple[Event, ...]:
+    """Read events; a last line that a crash cut short is left out.
+
+    Raises:
+        SnapshotError: One cannot be read.
+    """
+    found: list[Event] = []
+    for line in lines:
+        if not line.endswith(b"\n"):
+            break
+        try:
+            fields = json.loads(line)
+            what, instant = fields.pop("event"), datetime.fromisoformat(fields.pop("instant"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SnapshotError(f"a line of the history cannot be read: {error}") from error
+        found.append(Event(what=what, instant=instant, details=fields))
+    return tuple(found)
+
+
+def is_verified(events: Iterable[Event]) -> bool:
+    """Tell whether a snapshot, which was checked before it was published, still counts as sound.
+
+    Damage stays until a check of everything finds none.
+    """
+    sound = True
+    for event in events:
+        if event.what in {VERIFIED, DAMAGED}:
+            sound = event.what == VERIFIED
+    return sound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shrinkage:
+    """How much smaller than the one before it a snapshot may be, in percent, without a flag."""
+
+    files: float = 50.0
+    rows: float = 50.0
+
+
+def shrunk(before: Summary, after: Summary, most: Shrinkage) -> str:
+    """Say in what a snapshot is much smaller than the one before; empty if it is not."""
+    said = [
+        f"{now} {what}, {then} before"
+        for what, then, now, percent in (
+            ("files", before.attachments.files, after.attachments.files, most.files),
+            ("rows", before.database.rows, after.database.rows, most.rows),
+        )
+        if now < then * (1 - percent / 100)
+    ]
+    return "; ".join(said)
