@@ -35,9 +35,10 @@ from ops.tree.catalogue import Catalogue
 from ops.tree.crew import Crew, crew, fitting_jobs
 from ops.tree.describing import Describe
 from ops.tree.directories import QUIET_FLAGS, split_path
-from ops.tree.inspecting import EVERYTHING, Sample
+from ops.tree.inspecting import DAMAGE, EVERYTHING, Sample
 from ops.tree.inspection import Inspection
-from ops.tree.ledger import LedgerError, LedgerIndex, read_ledger
+from ops.tree.ledger import LedgerError, read_ledger
+from ops.tree.ledger_index import LedgerIndex
 from ops.tree.records import DIGEST
 from ops.tree.stored import Payload
 from ops.tree.work import Trees
@@ -140,17 +141,17 @@ def _audit(
     scratch: Path,
     progress: ReportProgress,
 ) -> Audit:
+    wrong: list[Finding] = []
     try:
-        wrong = [_tag_finding(said) for said in _wrong_with_bag(snapshot)]
+        wrong += map(_tag_finding, _wrong_with_bag(snapshot))
         entries = read_ledger(snapshot.ledger, scratch)
-    except FileNotFoundError:
-        return Audit(snapshot=snapshot, findings=tuple(wrong))
     except LedgerError as error:
         return Audit(snapshot=snapshot, findings=(*wrong, _tag_finding(f"{LEDGER}: {error}")))
     except OSError as error:
-        raise os_failure(
-            DestinationError, "read", error.filename or snapshot.path, error
-        ) from error
+        if error.errno not in DAMAGE:
+            path = error.filename or snapshot.path
+            raise os_failure(DestinationError, "read", path, error) from error
+        return Audit(snapshot=snapshot, findings=(*wrong, _unreadable(snapshot, error)))
     if snapshot.summary is None:
         return Audit(snapshot=snapshot, findings=tuple(wrong))
     _, files, size, *_ = entries.tally()
@@ -175,7 +176,8 @@ def _audit(
                 progress=progress,
             )
     except DestinationError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):
+        cause = error.__cause__
+        if not isinstance(cause, OSError) or cause.errno not in DAMAGE:
             raise
         return Audit(snapshot=snapshot, findings=(*wrong, _tag_finding(error.message)))
     damaged = inspections[0].damaged()
@@ -196,6 +198,11 @@ def _tag_finding(said: str) -> Finding:
         expected="as it was published",
         found=said,
     )
+
+
+def _unreadable(snapshot: Snapshot, error: OSError) -> Finding:
+    name = Path(os.fsdecode(error.filename or snapshot.path)).name
+    return _tag_finding(f"{display(name)}: {error.strerror}")
 
 
 def _wrong_with_bag(snapshot: Snapshot) -> Iterator[str]:

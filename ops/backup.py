@@ -2,13 +2,14 @@
 
 import os
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ops import __version__
-from ops.bag import ATTACHMENTS, DATABASE, finish_bag
+from ops.bag import ATTACHMENTS, DATABASE, damaged_tags, finish_bag
 from ops.destination import nearest_directory
-from ops.errors import SourceError
+from ops.errors import DestinationError, SourceError
 from ops.making import Made, make_payload
 from ops.model import Clock, Instance, Progress, ReportProgress
 from ops.names import display
@@ -17,9 +18,25 @@ from ops.profile import Profile
 from ops.report import Room, finding_document
 from ops.room import require_room
 from ops.settlement import refuse_unsettled
-from ops.snapshot import DAILY, Shrinkage, Summary, TreeSummary, encode_summary, shrunk
+from ops.snapshot import (
+    DAILY,
+    DAMAGED,
+    Event,
+    Shrinkage,
+    Summary,
+    TreeSummary,
+    encode_summary,
+    shrunk,
+)
 from ops.source import Location
-from ops.store import Snapshot, list_snapshots, make_store, newest_sound
+from ops.store import (
+    Snapshot,
+    append_event,
+    check_store,
+    list_snapshots,
+    make_store,
+    newest_sound,
+)
 from ops.storing import free_name, locked_store, new_snapshot, publish_snapshot
 from ops.survey import SourceSurvey, survey_source
 from ops.tree.scan import TreeSize
@@ -32,7 +49,8 @@ class BackupRequest:
     """What to back up, and where to.
 
     `independent` copies every file instead of sharing the unchanged ones with the newest verified
-    snapshot. `shrinkage` tells how much smaller than that one a snapshot may be without a flag.
+    snapshot. `purpose` is told by the snapshot; `instant` is what it shows, where the source is an
+    older backup. `shrinkage` tells how much smaller than that one a snapshot may be without a flag.
     The rest is as for a clone.
     """
 
@@ -40,6 +58,7 @@ class BackupRequest:
     store: Path
     profile: Profile
     purpose: str = DAILY
+    instant: datetime | None = None
     independent: bool = False
     shrinkage: Shrinkage = field(default_factory=Shrinkage)
     lock_timeout_seconds: float = 30.0
@@ -51,18 +70,14 @@ class BackupRequest:
 class BackupPlan:
     """What a backup is going to do; `base` is the snapshot to share files with, if any.
 
-    `before` is the newest verified snapshot, to compare sizes with.
+    `before` is the newest verified snapshot that is of the usual size, to compare with.
     """
 
     request: BackupRequest
     source: SourceSurvey
+    base: Snapshot | None
     before: Snapshot | None
     room: Room
-
-    @property
-    def base(self) -> Snapshot | None:
-        """The snapshot with which unchanged files are shared."""
-        return None if self.request.independent else self.before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,22 +97,29 @@ def plan_backup(request: BackupRequest, *, progress: ReportProgress) -> BackupPl
         DestinationError: The store cannot be used, overlaps the source, or has no room.
         BusyError: The database stayed locked.
     """
-    store = request.store.resolve()
+    store = check_store(request.store)
     snapshots = list_snapshots(store) if store.is_dir() else ()
-    before = newest_sound(snapshots)
+    base = None if request.independent else newest_sound(snapshots)
+    before = newest_sound(one for one in snapshots if not one.flagged)
     wanted = request.source.instance
     unknown = refuse_unsettled((wanted.database, wanted.attachments), SourceError)
     source = survey_source(
         wanted,
         request.profile,
         quick=True,
-        count=before is None or request.independent,
+        count=base is None,
         lock_timeout_seconds=request.lock_timeout_seconds,
         progress=progress,
     )
     source = replace(source, findings=(*unknown, *source.findings))
-    if before is not None and before.summary is not None and not request.independent:
-        known = before.summary.attachments
+    for half in (source.instance.database, source.instance.attachments):
+        if store == half or store in half.parents:
+            raise DestinationError(
+                f"the source lies in the store: {display(half)}",
+                hint="name the application's own instance, or another store",
+            )
+    if base is not None and base.summary is not None:
+        known = base.summary.attachments
         source = replace(
             source, size=TreeSize(files=known.files, entries=known.entries, bytes=known.bytes)
         )
@@ -105,7 +127,7 @@ def plan_backup(request: BackupRequest, *, progress: ReportProgress) -> BackupPl
     refuse_overlap(source.instance, place, None)
     room = _measure_room(store, source)
     require_room(room)
-    return BackupPlan(request=request, source=source, before=before, room=room)
+    return BackupPlan(request=request, source=source, base=base, before=before, room=room)
 
 
 def _measure_room(store: Path, source: SourceSurvey) -> Room:
@@ -145,6 +167,7 @@ def back_up_locked(
     """
     began = clock.seconds()
     request = plan.request
+    plan = replace(plan, base=_trusted(plan.base, clock))
     with new_snapshot(store) as bag:
         made = make_payload(
             bag,
@@ -165,11 +188,29 @@ def back_up_locked(
     return BackupOutcome(plan=plan, snapshot=Snapshot(path=path, summary=summary), made=made)
 
 
+def _trusted(base: Snapshot | None, clock: Clock) -> Snapshot | None:
+    """Return a snapshot whose ledger may be relied on; damage is written down, and shared by none.
+
+    A digest that is carried over is only as good as the ledger it comes from.
+    """
+    if base is None:
+        return None
+    try:
+        damaged = damaged_tags(base.path)
+    except OSError as error:
+        damaged = [f"{error.filename}: {error.strerror}"]
+    if not damaged:
+        return base
+    details = {"first": damaged[0]}
+    append_event(base, Event(what=DAMAGED, instant=clock.now(), details=details))
+    return None
+
+
 def _summarise(plan: BackupPlan, store: Path, made: Made, seconds: float) -> Summary:
     """Return what the snapshot says of itself."""
     summary = Summary(
         name="",
-        captured=made.captured.instant,
+        captured=plan.request.instant or made.captured.instant,
         tool=__version__,
         profile=plan.request.profile.name,
         purpose=plan.request.purpose,

@@ -13,6 +13,7 @@ COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 _UNLIMITED = -1
 _MOST = 100_000
 _PERCENT = 100.0
+_MOST_DIGITS = 9
 
 
 def read_policy(config: Mapping[str, Any], flags: Mapping[str, str]) -> Policy:
@@ -63,9 +64,13 @@ def read_percent(value: str, flag: str) -> int:
     Raises:
         UsageError: It is none.
     """
-    if not value.isdecimal() or not 1 <= int(value) <= _PERCENT:
+    if not _is_number(value) or not 1 <= int(value) <= _PERCENT:
         raise UsageError(f"{flag} must be a whole number from 1 to 100, not {value}")
     return int(value)
+
+
+def _is_number(value: str) -> bool:
+    return value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS
 
 
 def _text(config: Mapping[str, Any], key: str) -> str:
@@ -78,7 +83,7 @@ def _count(value: str, origin: str) -> int:
         return 0
     if value == "unlimited":
         return _UNLIMITED
-    if not value.isdecimal() or int(value) > _MOST:
+    if not _is_number(value) or int(value) > _MOST:
         raise UsageError(f'{origin} must be a number of snapshots or "unlimited", not {value}')
     return int(value)
 

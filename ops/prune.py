@@ -88,7 +88,7 @@ def _dated(snapshot: Snapshot) -> Dated:
         name=snapshot.name,
         instant=instant_of(snapshot.name) if summary is None else summary.captured,
         verified=snapshot.verified,
-        flagged=summary is not None and bool(summary.flagged),
+        flagged=bool(snapshot.flagged),
     )
 
 

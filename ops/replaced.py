@@ -1,8 +1,9 @@
 """Keep what a restore is about to replace, as a snapshot of its own."""
 
 from ops.backup import BackupRequest, plan_backup, run_backup
-from ops.errors import OpsError
+from ops.errors import DestinationError, OpsError
 from ops.model import Clock, Instance, ReportProgress
+from ops.names import display
 from ops.restore import RestorePlan
 from ops.snapshot import REPLACED
 from ops.source import Location
@@ -22,8 +23,15 @@ def keep_replaced(
     """
     request = plan.request
     standing = plan.destination.instance
-    if not (_has_content(standing) and standing.attachments.is_dir()):
+    there = _has_content(standing), _holds_any(standing)
+    if not any(there):
         return None
+    if not all(there):
+        missing = display(standing.attachments if there[0] else standing.database)
+        raise DestinationError(
+            f"half a pair stands at the destination, and cannot be kept: there is no {missing}",
+            hint="move it away, or add --no-keep to replace it without keeping it",
+        )
     backup = BackupRequest(
         source=Location(instance=standing, origin="what a restore replaces"),
         store=request.snapshot.path.parent,
@@ -41,6 +49,13 @@ def keep_replaced(
             "--no-keep restores without keeping it"
         )
         raise
+
+
+def _holds_any(instance: Instance) -> bool:
+    try:
+        return any(instance.attachments.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _has_content(instance: Instance) -> bool:

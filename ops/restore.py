@@ -84,7 +84,7 @@ def plan_restore(request: RestoreRequest) -> RestorePlan:
                 f"the destination lies in the store: {display(place)}",
                 hint="restore to a place outside of it",
             )
-    rooms = tuple(_rooms(snapshot.summary, destination.instance))
+    rooms = rooms_for(snapshot.summary, destination.instance)
     for room in rooms:
         require_room(room)
     return RestorePlan(
@@ -96,8 +96,12 @@ def plan_restore(request: RestoreRequest) -> RestorePlan:
     )
 
 
-def _rooms(summary: Summary, destination: Instance) -> list[Room]:
-    """Add up what each file system must hold, whole blocks for every file."""
+def rooms_for(summary: Summary, destination: Instance) -> tuple[Room, ...]:
+    """Add up what each file system must hold for a snapshot, whole blocks for every file.
+
+    Raises:
+        DestinationError: A place cannot be looked at.
+    """
     tree = summary.attachments
     needs = (
         (destination.database, summary.database.size, 12),
@@ -120,7 +124,7 @@ def _rooms(summary: Summary, destination: Instance) -> list[Room]:
             bytes_needed=room.bytes_needed + size,
             inodes_needed=room.inodes_needed + inodes,
         )
-    return list(rooms.values())
+    return tuple(rooms.values())
 
 
 def run_restore(plan: RestorePlan, *, clock: Clock, progress: ReportProgress) -> RestoreOutcome:

@@ -29,6 +29,8 @@ DEFAULTS: dict[str, str] = {
     "time_zone": "",
     "shrink_files": "50",
     "shrink_rows": "50",
+    "drill_command": "",
+    "drill_timeout": "600",
 }
 """Every key of the configuration section `ops`, declared so that variables can override it."""
 
@@ -138,18 +140,25 @@ def _text(config: Mapping[str, Any], key: str) -> str:
 
 
 def _arguments(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Read `ops.manage`: a list in a file, or one string split as a shell would."""
-    value = config.get("manage", "")
+    return read_command(config.get("manage", ""), "ops.manage")
+
+
+def read_command(value: Any, origin: str) -> tuple[str, ...]:
+    """Read a command: a list in a file, or one string split as a shell would.
+
+    Raises:
+        UsageError: It is neither.
+    """
     if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
         return tuple(value)
     if value is None:
         return ()
     if not isinstance(value, str):
-        raise UsageError(f"ops.manage must be a list of strings, not {value!r}")
+        raise UsageError(f"{origin} must be a list of strings, not {value!r}")
     try:
         return tuple(shlex.split(value))
     except ValueError as error:
-        raise UsageError(f"ops.manage is not a command: {error}: {value}") from error
+        raise UsageError(f"{origin} is not a command: {error}: {value}") from error
 
 
 def _seconds(config: Mapping[str, Any], key: str) -> float:

@@ -2,14 +2,19 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 FORMAT = "ciso-ops snapshot"
 SCHEMA_VERSION = 1
-DAILY, REPLACED = "daily", "replaced"
+DAILY, REPLACED, ADOPTED = "daily", "replaced", "adopted"
 _NAME = "%Y-%m-%dT%H%M%SZ"
+_FIRST_YEAR, _LAST_YEAR = 1970, 9998
+_MOST = 1 << 63
+_SPECIAL: dict[str, Any] = {str(float): int | float, str(dict[str, Any]): dict}
+_BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
+"""What reading a document may end in that is none."""
 
 
 class SnapshotError(ValueError):
@@ -91,13 +96,13 @@ class Summary:
 
 def encode_summary(summary: Summary) -> bytes:
     """Return the document."""
-    fields = {
+    document = {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
         **asdict(summary),
         "captured": summary.captured.astimezone(UTC).isoformat(),
     }
-    return json.dumps(fields, indent=2).encode() + b"\n"
+    return json.dumps(document, indent=2).encode() + b"\n"
 
 
 def decode_summary(content: bytes) -> Summary:
@@ -107,25 +112,48 @@ def decode_summary(content: bytes) -> Summary:
         SnapshotError: It is none, or a newer version wrote it.
     """
     try:
-        fields = json.loads(content)
-        if fields.pop("format") != FORMAT:
+        values = json.loads(content)
+        if values.pop("format") != FORMAT:
             raise SnapshotError("it is no summary of a snapshot")
-        if fields.pop("schema_version") > SCHEMA_VERSION:
+        if values.pop("schema_version") > SCHEMA_VERSION:
             raise SnapshotError("a newer version of this tool wrote it")
-        captured = datetime.fromisoformat(fields.pop("captured"))
-        if captured.tzinfo is None:
-            raise SnapshotError("the instant has no time zone")
-        database = DatabaseSummary(**fields.pop("database"))
-        attachments = TreeSummary(**fields.pop("attachments"))
-        return Summary(captured=captured, database=database, attachments=attachments, **fields)
+        captured = _instant(values.pop("captured"))
+        database = DatabaseSummary(**values.pop("database"))
+        attachments = TreeSummary(**values.pop("attachments"))
+        summary = Summary(captured=captured, database=database, attachments=attachments, **values)
+        int(database.mode, 8)
     except SnapshotError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _BROKEN as error:
         raise SnapshotError(f"it is no summary of a snapshot: {error}") from error
+    for part in (summary, database, attachments):
+        _require_types(part)
+    return summary
 
 
-VERIFIED, DAMAGED, SAMPLED = "verified", "damaged", "sampled"
-"""What a check made of a snapshot: sound, not to be trusted, or sound as far as it looked."""
+def _instant(text: str) -> datetime:
+    """Read an instant, which has a zone and can be told in any other."""
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise SnapshotError("the instant has no time zone")
+    if not _FIRST_YEAR <= instant.year <= _LAST_YEAR:
+        raise SnapshotError(f"no instant of a snapshot: {text}")
+    return instant.astimezone(UTC)
+
+
+def _require_types(part: Summary | DatabaseSummary | TreeSummary) -> None:
+    """See that each value is of the kind that its field says."""
+    for one in fields(part):
+        value = getattr(part, one.name)
+        kind: Any = _SPECIAL.get(str(one.type), one.type)
+        right = isinstance(value, kind) and not isinstance(value, bool)
+        if not right or (isinstance(value, int | float) and not 0 <= value < _MOST):
+            raise SnapshotError(f"{one.name} cannot be {value!r}")
+
+
+VERIFIED, DAMAGED, SAMPLED, ACCEPTED = "verified", "damaged", "sampled", "accepted"
+"""What a check made of a snapshot: sound, not to be trusted, or sound as far as it looked; and that
+somebody said that it is as small as it should be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,27 +167,32 @@ class Event:
 
 def encode_event(event: Event) -> bytes:
     """Return the line for an event."""
-    fields = {"event": event.what, "instant": event.instant.isoformat(), **event.details}
-    return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+    values = {"event": event.what, "instant": event.instant.isoformat(), **event.details}
+    return json.dumps(values, separators=(",", ":")).encode() + b"\n"
 
 
-def decode_events(lines: Iterable[bytes]) -> tuple[Event, ...]:
+def decode_events(lines: Iterable[bytes]) -> tuple[tuple[Event, ...], bool]:
     """Read events; a last line that a crash cut short is left out.
 
-    Raises:
-        SnapshotError: One cannot be read.
+    Returns:
+        The events, and whether every line was one.
     """
     found: list[Event] = []
+    whole = True
     for line in lines:
         if not line.endswith(b"\n"):
             break
         try:
-            fields = json.loads(line)
-            what, instant = fields.pop("event"), datetime.fromisoformat(fields.pop("instant"))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SnapshotError(f"a line of the history cannot be read: {error}") from error
-        found.append(Event(what=what, instant=instant, details=fields))
-    return tuple(found)
+            values = json.loads(line)
+            what, instant = values.pop("event"), _instant(values.pop("instant"))
+        except _BROKEN:
+            whole = False
+            continue
+        if isinstance(what, str):
+            found.append(Event(what=what, instant=instant, details=values))
+        else:
+            whole = False
+    return tuple(found), whole
 
 
 def is_verified(events: Iterable[Event]) -> bool:

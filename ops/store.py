@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.bag import ATTACHMENTS, DATABASE, HISTORY, LEDGER, SUMMARY
+from ops.destination import nearest_directory, require_writable
 from ops.disk import DISK, Disk
 from ops.errors import DestinationError, SourceError, os_failure
 from ops.model import Instance
 from ops.names import display
 from ops.snapshot import (
+    ACCEPTED,
     REPLACED,
     Event,
     SnapshotError,
@@ -30,11 +32,16 @@ _MARK = {"format": "ciso-ops store", "schema_version": 1}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """A snapshot that lies in a store; `problem` says why its summary cannot be read."""
+    """A snapshot that lies in a store; `problem` says why its summary cannot be read.
+
+    What a damaged history said is not known, so that only a check of everything tells again
+    whether the snapshot is sound.
+    """
 
     path: Path
     summary: Summary | None
     events: tuple[Event, ...] = ()
+    history_whole: bool = True
     problem: str = ""
 
     @property
@@ -55,7 +62,15 @@ class Snapshot:
     @property
     def verified(self) -> bool:
         """Whether the newest check of it found it sound."""
-        return self.summary is not None and not self.problem and is_verified(self.events)
+        readable = self.summary is not None and not self.problem and self.history_whole
+        return readable and is_verified(self.events)
+
+    @property
+    def flagged(self) -> str:
+        """Why it looks wrong although it is whole; empty once somebody accepted it."""
+        if self.summary is None or any(one.what == ACCEPTED for one in self.events):
+            return ""
+        return self.summary.flagged
 
     @property
     def replaced(self) -> bool:
@@ -99,18 +114,11 @@ def make_store(path: Path, disk: Disk = DISK) -> Path:
     Raises:
         DestinationError: Something else stands there, or it cannot be made.
     """
+    real = check_store(path)
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        real = path.resolve(strict=True)
+        real.mkdir(mode=0o700, parents=True, exist_ok=True)
         marker = real / MARKER
         if not marker.is_file():
-            foreign = sorted(one.name for one in real.iterdir() if one.name != "lost+found")
-            if foreign:
-                raise DestinationError(
-                    f"this directory is no store and not empty: {display(path)} "
-                    f"has {display(foreign[0])}",
-                    hint="name a new directory; `inv adopt` takes over older backups",
-                )
             disk.create(marker, json.dumps(_MARK).encode() + b"\n")
             disk.sync(marker)
             disk.sync(real)
@@ -135,20 +143,29 @@ def list_snapshots(store: Path) -> tuple[Snapshot, ...]:
 
 
 def _read_snapshot(path: Path) -> Snapshot:
+    """Read what a snapshot says; whatever is wrong with it is told of it, and stops nobody else."""
     try:
         summary = decode_summary((path / SUMMARY).read_bytes())
-        try:
-            with (path / HISTORY).open("rb") as file:
-                events = decode_events(file)
-        except FileNotFoundError:
-            events = ()
     except FileNotFoundError:
         return Snapshot(path=path, summary=None, problem=f"{SUMMARY} is missing")
     except SnapshotError as error:
         return Snapshot(path=path, summary=None, problem=str(error))
+    except OSError as error:
+        return Snapshot(path=path, summary=None, problem=f"{SUMMARY}: {error.strerror}")
     if summary.name != path.name:
         return Snapshot(path=path, summary=summary, problem=f"it calls itself {summary.name}")
-    return Snapshot(path=path, summary=summary, events=events)
+    events, whole = _read_events(path)
+    return Snapshot(path=path, summary=summary, events=events, history_whole=whole)
+
+
+def _read_events(path: Path) -> tuple[tuple[Event, ...], bool]:
+    try:
+        with (path / HISTORY).open("rb") as file:
+            return decode_events(file)
+    except FileNotFoundError:
+        return (), True
+    except OSError:
+        return (), False
 
 
 def find_snapshot(store: Path, name: str) -> Snapshot:
@@ -176,22 +193,51 @@ def find_snapshot(store: Path, name: str) -> Snapshot:
 
 
 def append_event(snapshot: Snapshot, event: Event, disk: Disk = DISK) -> None:
-    """Write down what happened to a snapshot.
+    """Write down what happened to a snapshot; what cannot be read of its history goes.
 
     Raises:
         DestinationError: It cannot be written.
     """
     path = snapshot.path / HISTORY
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    following = snapshot.path / f".{HISTORY}"
+    known, _ = _read_events(snapshot.path)
     try:
-        descriptor = os.open(path, flags, 0o600)
-        try:
-            before = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-            os.ftruncate(descriptor, before.rfind(b"\n") + 1)  # what a crash cut short goes
-            os.write(descriptor, encode_event(event))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        following.unlink(missing_ok=True)
+        if path.is_dir():
+            path.rmdir()
     except OSError as error:
         raise os_failure(DestinationError, "write", path, error) from error
+    disk.create(following, b"".join(map(encode_event, (*known, event))))
+    disk.sync(following)
+    disk.rename(following, path, over=True)
     disk.sync(snapshot.path)
+
+
+def check_store(path: Path) -> Path:
+    """Return the real path of a store, or of where one can be made; nothing is changed.
+
+    Raises:
+        DestinationError: Something else stands there, or nothing can be written.
+    """
+    try:
+        real = path.resolve()
+        if not os.path.lexists(real):
+            require_writable(nearest_directory(real))
+            return real
+        if not (real / MARKER).is_file():
+            foreign = sorted(one.name for one in real.iterdir() if one.name != "lost+found")
+            if foreign:
+                raise DestinationError(
+                    f"this directory is no store and not empty: {display(path)} "
+                    f"has {display(foreign[0])}",
+                    hint="name a new directory; `inv adopt` takes over older backups",
+                )
+        latest = real / LATEST
+        if latest.exists() and not latest.is_symlink():
+            raise DestinationError(
+                f"this name is needed for a link: {display(latest)}", hint="move it away"
+            )
+        require_writable(real)
+    except OSError as error:
+        raise os_failure(DestinationError, "use the store", path, error) from error
+    return real

@@ -45,8 +45,8 @@ EACH_PARAMETER = pytest.mark.parametrize(
 
 def test_the_tasks_are_those_that_are_documented() -> None:
     assert sorted(TASKS) == [
-        *("backup-daily", "clone", "demo", "prune", "recover", "restore", "snapshots"),
-        *("status", "verify"),
+        *("adopt", "backup-daily", "clone", "demo", "drill", "prune", "recover", "restore"),
+        *("snapshots", "status", "verify"),
     ]
 
 
@@ -119,7 +119,7 @@ def test_signature_and_flags_agree(name: str) -> None:
 
 
 def test_what_writes_can_be_tried() -> None:
-    for task in ("clone", "recover", "backup-daily", "prune", "restore"):
+    for task in ("adopt", "clone", "recover", "backup-daily", "prune", "restore"):
         assert "dry-run" in {row[1] for row in PARAMETERS if row[0] == task}
 
 
@@ -243,21 +243,21 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops.sqlite.*", "ops.source"),
     ("ops.disk", "ops.holders", "ops.references", "ops.comparison", "ops.snapshot"),
     ("ops.bag",),
-    ("ops.store",),
-    ("ops.storing",),
     ("ops.spaces",),
     ("ops.journal",),
     ("ops.swap", "ops.claims"),
     ("ops.settlement", "ops.scratch"),
     ("ops.workspace", "ops.publish"),
     ("ops.gate", "ops.checks", "ops.destination", "ops.overlap"),
+    ("ops.store",),
+    ("ops.storing",),
     ("ops.survey", "ops.inspection", "ops.passes"),
     ("ops.rounds", "ops.room", "ops.counterpart", "ops.record", "ops.recover"),
     ("ops.capture",),
     ("ops.verdict", "ops.flusher"),
     ("ops.replacing", "ops.making", "ops.unpacking"),
     ("ops.clone", "ops.backup", "ops.restore", "ops.audit", "ops.prune", "ops.keeping"),
-    ("ops.nightly", "ops.replaced"),
+    ("ops.nightly", "ops.replaced", "ops.drill", "ops.adopt", "ops.extract"),
     ("ops.verify", "ops.status", "ops.demo_instance"),
     ("ops.demo_writer",),
     ("ops.demo",),

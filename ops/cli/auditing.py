@@ -12,7 +12,7 @@ from ops.cli.decorator import Result
 from ops.cli.format import count_of, format_bytes
 from ops.cli.progress import show_progress
 from ops.cli.render import facts, finding_lines, heading, tally
-from ops.errors import VerificationError
+from ops.errors import SourceError, VerificationError
 from ops.keeping import read_percent
 from ops.names import display
 from ops.profile import load_profile
@@ -43,6 +43,10 @@ def audit_store(settings: Settings, snapshot: str, sample: str, *, from_disk: bo
     store = require_store(required_store(settings))
     listed = list_snapshots(store)
     chosen = listed if snapshot == ALL else (find_snapshot(store, snapshot or LATEST),)
+    if not chosen:
+        raise SourceError(
+            f"the store has no snapshots: {display(store)}", hint="`inv backup-daily` makes one"
+        )
     profile = load_profile(settings.profile.value)
     effort = Effort(sample=part, jobs=settings.jobs, from_disk=from_disk)
     with show_progress(messages()) as progress:

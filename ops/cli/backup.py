@@ -119,12 +119,14 @@ def state_of(snapshot: Snapshot) -> str:
     """Say what is known of a snapshot."""
     if snapshot.problem:
         return f"damaged: {snapshot.problem}"
+    if not snapshot.history_whole:
+        return "history damaged: verify it"
     if not snapshot.verified:
         return "damaged"
     said = "replaced by a restore" if snapshot.replaced else "verified"
     if snapshot.events:
         said += f" again {snapshot.events[-1].instant:%Y-%m-%d}"
-    if snapshot.summary is not None and snapshot.summary.flagged:
+    if snapshot.flagged:
         said += ", much smaller"
     return said
 
@@ -234,7 +236,7 @@ def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
             "shared_files": tree.shared_files,
             "shared_bytes": tree.shared_bytes,
             "based_on": summary.based_on or None,
-            "flagged": summary.flagged or None,
+            "flagged": snapshot.flagged or None,
             "seconds": summary.seconds,
         }
     return {

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from ops.cli.format import count_of, format_bytes, format_duration, shell_quote
 from ops.cli.render import facts, finding_lines, heading, reference_words, tally
+from ops.extract import Extracted
 from ops.names import display
 from ops.report import Report
 from ops.restore import RestoreOutcome, RestorePlan
@@ -90,3 +91,24 @@ def _plan(plan: RestorePlan) -> dict[str, Any]:
         },
         "room": [{**asdict(room), "path": display(room.path)} for room in plan.rooms],
     }
+
+
+def extracted_lines(snapshot: Snapshot, taken: Extracted) -> list[Text]:
+    """Return the report on single files."""
+    title = f"Restored {count_of(taken.files, 'file')} of {snapshot.name}"
+    return [
+        heading(title, "bold green"),
+        *facts([("into", display(taken.directory)), ("size", format_bytes(taken.bytes))]),
+    ]
+
+
+def extracted_document(snapshot: Snapshot, taken: Extracted) -> dict[str, Any]:
+    """Return what `restore --only --json` prints."""
+    details = {
+        "dry_run": False,
+        "snapshot": snapshot.name,
+        "into": display(taken.directory),
+        "files": taken.files,
+        "bytes": taken.bytes,
+    }
+    return Report(command="restore", details=details).document()

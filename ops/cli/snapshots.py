@@ -124,6 +124,7 @@ def snapshots(context: Context, *, store: str = "", json: bool = False) -> Resul
         **STORE,
         **KEEP,
         "remove": "Remove this snapshot instead, whatever the policy says.",
+        "accept": "First accept that this snapshot is much smaller than the one before.",
         "dry_run": "Print what would stay and why, and stop.",
         **JSON,
     }
@@ -141,6 +142,7 @@ def prune(
     keep_within: str = "",
     time_zone: str = "",
     remove: str = "",
+    accept: str = "",
     dry_run: bool = False,
     json: bool = False,
 ) -> Result:
@@ -153,7 +155,8 @@ def prune(
     from ops.keeping import read_policy
     from ops.prune import Pruned, plan_prune, plan_removal
     from ops.prune import prune as prune_store
-    from ops.store import list_snapshots, require_store
+    from ops.snapshot import ACCEPTED, Event
+    from ops.store import append_event, find_snapshot, list_snapshots, require_store
     from ops.storing import locked_store
 
     dry_run = dry_run or bool(context.config.run.dry)
@@ -190,6 +193,9 @@ def prune(
             lines=pruned_lines(planned, dry_run=True),
         )
     with locked_store(place), show_progress(messages()) as progress:
+        if accept:
+            event = Event(what=ACCEPTED, instant=CLOCK.now(), details={})
+            append_event(find_snapshot(place, accept), event)
         pruned = prune_store(place, list_snapshots(place), decide().decisions, progress=progress)
     return Result(
         document=pruned_document(place, pruned, dry_run=False),

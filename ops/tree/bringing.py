@@ -219,10 +219,12 @@ class Bringer:
             raise os_failure(SourceError, "read", full, error) from error
         if record is None:
             return False
-        bringing.records.append(record)
-        bringing.copied.append(name)
         self._advance(record[SIZE])
+        bringing.add(self._share_same(path, record))
         return True
+
+    def _share_same(self, path: bytes, record: Record) -> Record:
+        return record if self._earlier is None else self._earlier.share_same(path, record)
 
     def copy_any(self, path: bytes, name: bytes, bringing: Brought, *, most: int | None) -> None:
         """Copy an entry of any kind, or put it aside for later.
@@ -253,7 +255,8 @@ class Bringer:
             bringing.linked.append((name, *copied.entry.identity, NEW, b""))
             self.copier.remove(entry.path, directory=False)
             return
-        bringing.add(record_copied(name, copied), settled=copied.settled)
+        record = self._share_same(path, record_copied(name, copied))
+        bringing.add(record, settled=copied.settled)
 
     def _stat(self, path: bytes, name: bytes) -> os.stat_result | None:
         try:

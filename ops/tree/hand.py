@@ -8,12 +8,9 @@ from typing import Any, Self
 
 from ops.errors import DestinationError, SourceError, os_failure
 from ops.tree.checkers import FolderChecker
-from ops.tree.describing import Describer
 from ops.tree.directories import Directories
 from ops.tree.folders import FolderCopier
-from ops.tree.inspecting import Inspector
 from ops.tree.readers import EntryReader, FolderReader
-from ops.tree.restoring import Restorer
 from ops.tree.sharing import Sharer, open_sharer
 from ops.tree.stored import Payload
 from ops.tree.work import Job, Trees
@@ -128,6 +125,9 @@ def _reading(entries: EntryReader) -> dict[str, Callable[..., Any]]:
 def _inspecting(
     payload: Payload, trees: Trees, advance: Callable[[int], None]
 ) -> dict[str, Callable[..., Any]]:
+    from ops.tree.describing import Describer
+    from ops.tree.inspecting import Inspector
+
     inspector = Inspector(payload, from_disk=trees.from_disk, advance=advance)
     return {"inspect": inspector.inspect, "describe": Describer().describe}
 
@@ -135,6 +135,8 @@ def _inspecting(
 def _restoring(
     payload: Payload, destination: Directories, advance: Callable[[int], None]
 ) -> dict[str, Callable[..., Any]]:
+    from ops.tree.restoring import Restorer
+
     restorer = Restorer(payload, destination, advance=advance)
     return {
         "restore": restorer.restore,

@@ -1,5 +1,6 @@
 """Compare the directories of a payload with what its ledger says: the work of one worker."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -31,6 +32,16 @@ def is_sampled(path: bytes, sample: Sample) -> bool:
     """Tell whether a file belongs to a part."""
     part, parts = sample
     return parts == 1 or int.from_bytes(hashlib.sha256(path).digest()[:8]) % parts == part
+
+
+DAMAGE = frozenset(
+    {
+        *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO),
+        *(errno.EIO, errno.EBADMSG, getattr(errno, "EUCLEAN", errno.EIO)),
+    }
+)
+"""What reading answers when the disk, or somebody, has changed what was there. All else, such as
+missing rights, says nothing of the payload."""
 
 
 class Inspector:
@@ -81,10 +92,10 @@ class Inspector:
         files = read = size = 0
         try:
             listing = list_directory(self._payload.open(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return [("missing", path, "directory", "")], 0, 0, 0
         except OSError as error:
-            raise self._unreadable(path, error) from error
+            if error.errno not in DAMAGE:
+                raise self._unreadable(path, error) from error
+            return [("missing", path, "directory", str(error.strerror))], 0, 0, 0
         there = {name for name, plain in listing.others if plain}
         others = {name for name, plain in listing.others if not plain}
         for record in (record for part in packed for record in unpack(part)):
@@ -124,7 +135,7 @@ class Inspector:
         try:
             status = os.stat(leaf, dir_fd=self._payload.open(path), follow_symlinks=False)
         except OSError as error:
-            raise self._unreadable(join_path(path, record[NAME]), error) from error
+            return self._judge_failure(join_path(path, record[NAME]), error)
         return _judge(status, record)
 
     def _read(self, path: bytes, leaf: bytes, record: Record) -> tuple[str, str] | None:
@@ -144,10 +155,16 @@ class Inspector:
             finally:
                 os.close(reader)
         except OSError as error:
-            raise self._unreadable(join_path(path, record[NAME]), error) from error
+            return self._judge_failure(join_path(path, record[NAME]), error)
         if digest.digest() != record[DIGEST]:
             return f"content {record[DIGEST].hex()}", digest.hexdigest()
         return None
+
+    def _judge_failure(self, path: bytes, error: OSError) -> tuple[str, str]:
+        """Tell of a file that cannot be read because it is damaged."""
+        if error.errno not in DAMAGE:
+            raise self._unreadable(path, error) from error
+        return "a file that can be read", str(error.strerror)
 
     def _unreadable(self, path: bytes, error: OSError) -> DestinationError:
         failure = os_failure(DestinationError, "read", self._payload.full_path(path), error)

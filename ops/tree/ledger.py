@@ -9,9 +9,7 @@ the order of `COLUMNS`. A name that is no UTF-8 is written with lone surrogates,
 
 import base64
 import json
-import os
 import stat
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,7 +31,18 @@ where a change might have gone unseen). `more` holds what few entries have: `tar
 (base64), `hard_link` (the path of the first name), `device`."""
 
 _DIGEST_BYTES = 32
+BROKEN = (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError)
+"""What reading a line may end in that is none, or not whole."""
+
 _HEAD_BYTES = 1 << 16
+_TYPE_BITS, _FILE, _DIRECTORY = 0o170000, stat.S_IFREG, stat.S_IFDIR
+_KINDS = frozenset(
+    {
+        *(stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFSOCK),
+        *(stat.S_IFCHR, stat.S_IFBLK),
+    }
+)
+_MOST_MODE, _MOST_OWNER, _MOST = 0o200000, 1 << 32, 1 << 63
 _DOTS = frozenset({b".", b".."})
 _NUMBERS = {int}
 
@@ -133,27 +142,42 @@ def decode_block(line: bytes) -> tuple[bytes, list[Record]]:
     try:
         path, entries = json.loads(line)
         records = [_decode(entry) for entry in entries]
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        directory = _bytes(path)
+    except BROKEN as error:
         raise LedgerError(f"a line of the ledger cannot be read: {error}") from error
-    _require_sane(path, records)
-    return _bytes(path), records
-
-
-def _require_sane(path: Any, records: list[Record]) -> None:
-    """Refuse what would name a place outside of the tree, or no digest."""
-    for record in records:
-        name = record[0]
-        if (
-            b"/" in name
-            or b"\0" in name
-            or name in _DOTS
-            or len(record[7]) != _DIGEST_BYTES * stat.S_ISREG(record[1])
-            or set(map(type, record[1:7])) != _NUMBERS
-            or (record[10] and not _is_path(record[10]))
-        ):
-            raise LedgerError(f"a line of the ledger holds no entry: {name!r}")
-    if path and not _is_path(_bytes(path)):
+    for number, record in enumerate(records):
+        if not _is_sane(record, own=not number):
+            raise LedgerError(f"a line of the ledger holds no entry: {record[0]!r}")
+    if directory and not _is_path(directory):
         raise LedgerError(f"a line of the ledger names no directory: {path!r}")
+    return directory, records
+
+
+def _is_sane(record: Record, *, own: bool) -> bool:
+    """Tell whether a record is one of an entry, and of nothing outside of the tree."""
+    name, mode, uid, gid, modified, size, device = record[:7]
+    kind = mode & _TYPE_BITS
+    numbers = (uid, gid, modified, size, device, record[11], record[13], record[14])
+    return (
+        set(map(type, numbers)) == _NUMBERS
+        and b"/" not in name
+        and b"\0" not in name
+        and name not in _DOTS
+        and (not name) == (kind == _DIRECTORY)
+        and (own or bool(name))
+        and kind in _KINDS
+        and 0 <= mode < _MOST_MODE
+        and len(record[7]) == (_DIGEST_BYTES if kind == _FILE else 0)
+        and 0 <= uid < _MOST_OWNER
+        and 0 <= gid < _MOST_OWNER
+        and 0 <= size < _MOST
+        and 0 <= device < _MOST
+        and -_MOST < modified < _MOST
+        and -_MOST < record[11] < _MOST
+        and (not record[10] or _is_path(record[10]))
+        and b"\0" not in record[8]
+        and not any(key == "" or "\0" in key for key, _ in record[9])
+    )
 
 
 def _is_path(path: bytes) -> bool:
@@ -169,16 +193,21 @@ def read_lines(path: Path) -> Iterator[bytes]:
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
-        _read_head(file)
+        read_head(file)
         yield from file
 
 
-def _read_head(file: BinaryIO) -> None:
+def read_head(file: BinaryIO) -> None:
+    """Read the first line of a ledger.
+
+    Raises:
+        LedgerError: It is no ledger, or of a newer format.
+    """
     try:
         head = json.loads(file.readline(_HEAD_BYTES))
         known = head["format"] == FORMAT and head["columns"] == list(COLUMNS)
         newer = head["schema_version"] > SCHEMA_VERSION
-    except (ValueError, TypeError, KeyError) as error:
+    except BROKEN as error:
         raise LedgerError(f"it is no ledger of this tool: {error}") from error
     if newer:
         raise LedgerError("a newer version of this tool wrote it")
@@ -224,63 +253,3 @@ def read_ledger(path: Path, spill: Path | None = None) -> Catalogue:
     for directory, names in below.items():
         found.set_folder(directory, own[directory], names)
     return found
-
-
-class LedgerIndex:
-    """Finds the lines of a directory in a ledger without reading the others.
-
-    Args:
-        path: The ledger.
-
-    Raises:
-        LedgerError: It is no ledger.
-        OSError: It cannot be read.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._places: dict[bytes, list[tuple[bytes, int, int]]] = {}
-        with path.open("rb") as file:
-            _read_head(file)
-            place = file.tell()
-            for line in file:
-                directory, first = _beginning(line)
-                self._places.setdefault(directory, []).append((first, place, len(line)))
-                place += len(line)
-            self._file = os.dup(file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
-
-    def records(self, path: bytes, name: bytes) -> tuple[bytes, bytes | None, dict[bytes, Record]]:
-        """Return the records around a name in a directory.
-
-        Returns:
-            The first name and that of the next line, between which all names are among the
-            records; and the records by name.
-        """
-        places = self._places.get(path, [])
-        index = max(0, bisect_right(places, name, key=lambda one: one[0]) - 1)
-        if not places:
-            return b"", None, {}
-        first, place, length = places[index]
-        after = places[index + 1][0] if index + 1 < len(places) else None
-        _, records = decode_block(os.pread(self._file, length, place))
-        return first if index else b"", after, {record[0]: record for record in records}
-
-
-_DECODER = json.JSONDecoder()
-
-
-def _beginning(line: bytes) -> tuple[bytes, bytes]:
-    """Return the directory of a line, and the name of its first entry, without reading the rest."""
-    try:
-        text = line.decode("ascii")
-        directory, end = _DECODER.raw_decode(text, 1)
-        opening = text[end : end + 3]
-        first, _ = _DECODER.raw_decode(text, end + 3)
-        if text[0] != "[" or opening != ",[[":
-            raise LedgerError("a line of the ledger cannot be read")
-        return _bytes(directory), _bytes(first)
-    except (ValueError, AttributeError) as error:
-        raise LedgerError(f"a line of the ledger cannot be read: {error}") from error

@@ -1,24 +1,29 @@
 """Share the unchanged files of a source with an earlier snapshot of it, instead of copying them."""
 
 import errno
+import hashlib
 import os
 import stat
 from pathlib import Path
 
 from ops.errors import DestinationError, os_failure
-from ops.tree.directories import Directories, join_path
-from ops.tree.ledger import LedgerError, LedgerIndex
+from ops.tree.directories import QUIET_FLAGS, Directories, join_path
+from ops.tree.ledger import LedgerError
+from ops.tree.ledger_index import LedgerIndex
 from ops.tree.records import (
     ACCESSED,
     CHANGED,
     DIGEST,
+    FLAGS,
     INODE,
     LINK,
     LINKS,
     MODIFIED,
+    NAME,
     SHARED,
     SIZE,
     Record,
+    altered,
 )
 from ops.tree.stored import FILE_MODE, Payload, settle_stored
 from ops.tree.transfer import clone_content
@@ -26,8 +31,11 @@ from ops.tree.transfer import clone_content
 _NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 """What a file system answers that has no hard links, or has none between these places."""
 
-_NOT_THIS_ONE = frozenset({errno.EMLINK, errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+_NOT_THIS_ONE = frozenset({errno.EMLINK, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EEXIST})
 """The earlier file has as many names as it can have, or is not there."""
+
+_ASIDE = b".ciso-ops-same"
+"""A name in the new payload for a moment; where the source has a file of it, that is not shared."""
 
 
 class Sharer:
@@ -80,10 +88,7 @@ class Sharer:
             OSError: The source's file cannot be looked at.
             DestinationError: The new payload cannot be written.
         """
-        if path != self._directory or name < self._low or (self._high and name >= self._high):
-            self._low, self._high, self._records = self._index.records(path, name)
-            self._directory = path
-        old = self._records.get(name)
+        old = self._records_around(path, name).get(name)
         if old is None or not old[DIGEST]:
             return None
         status = os.stat(name, dir_fd=source, follow_symlinks=False)
@@ -108,6 +113,52 @@ class Sharer:
             SHARED,
         )
 
+    def share_same(self, path: bytes, record: Record) -> Record:
+        """Share a file that was copied, if its content is what it was: touched, or put back.
+
+        Args:
+            path: Its directory.
+            record: What was copied.
+
+        Returns:
+            Its record, marked where it is shared now.
+
+        Raises:
+            DestinationError: The new payload cannot be written.
+        """
+        name = record[NAME]
+        old = self._records_around(path, name).get(name)
+        plain = record[LINKS] == 1 and record[DIGEST] and record[SIZE]
+        if old is None or not plain or old[DIGEST] != record[DIGEST] or not self._links:
+            return record
+        leaf = self._copy.leaf(name)
+        try:
+            if not self._is_whole(path, leaf, record):
+                return record
+            copy = self._copy.open(path)
+            if not self._link(leaf, self._earlier.open(path), copy, _ASIDE):
+                return record
+            os.rename(_ASIDE, leaf, src_dir_fd=copy, dst_dir_fd=copy)
+        except OSError as error:
+            full = self._copy.full_path(join_path(path, name))
+            raise os_failure(DestinationError, "share", full, error) from error
+        return altered(record, {FLAGS: record[FLAGS] | SHARED})
+
+    def _is_whole(self, path: bytes, leaf: bytes, record: Record) -> bool:
+        """Read an earlier file and tell whether it is what was recorded."""
+        try:
+            reader = os.open(leaf, QUIET_FLAGS, dir_fd=self._earlier.open(path))
+        except OSError:
+            return False
+        with os.fdopen(reader, "rb") as file:
+            return hashlib.file_digest(file, "sha256").digest() == record[DIGEST]
+
+    def _records_around(self, path: bytes, name: bytes) -> dict[bytes, Record]:
+        if path != self._directory or name < self._low or (self._high and name >= self._high):
+            self._low, self._high, self._records = self._index.records(path, name)
+            self._directory = path
+        return self._records
+
     def _give(self, path: bytes, name: bytes, old: Record) -> bool:
         leaf = self._copy.leaf(name)
         try:
@@ -126,9 +177,9 @@ class Sharer:
             full = self._copy.full_path(join_path(path, name))
             raise os_failure(DestinationError, "share", full, error) from error
 
-    def _link(self, leaf: bytes, earlier: int, copy: int) -> bool:
+    def _link(self, leaf: bytes, earlier: int, copy: int, new: bytes = b"") -> bool:
         try:
-            os.link(leaf, leaf, src_dir_fd=earlier, dst_dir_fd=copy, follow_symlinks=False)
+            os.link(leaf, new or leaf, src_dir_fd=earlier, dst_dir_fd=copy, follow_symlinks=False)
         except OSError as error:
             if error.errno in _NO_LINKS:
                 self._links = False

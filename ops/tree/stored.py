@@ -25,6 +25,10 @@ _DIGEST_DIGITS = 20
 _TAKEN = re.compile(rb".*~[0-9a-f]{20}", re.DOTALL)
 """What the names look like that are given here."""
 
+_UNICODE = unicodedata.ucd_3_2_0
+"""A version that stays the same in every Python, as the names must. What came later travels."""
+
+_NOT_SHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp", "Zs"})
 _NAME_BYTES = 255
 _TEXT_BYTES = _NAME_BYTES - _DIGEST_DIGITS - 1
 
@@ -41,18 +45,23 @@ def stored_name(name: bytes) -> bytes:
         return name
     text = name.decode("utf-8", "replace")
     if (
-        text.isprintable()
-        and "%" not in text
-        and "\ufffd" not in text
-        and not text[-1].isspace()
-        and unicodedata.is_normalized("NFC", text)
+        all(map(_travels, text))
+        and text[-1] != " "
+        and _UNICODE.is_normalized("NFC", text)
         and not _TAKEN.fullmatch(name)
     ):
         return name
-    kept = "".join(one if one.isprintable() and one not in "%\ufffd" else "_" for one in text)
-    short = unicodedata.normalize("NFC", kept).encode()[:_TEXT_BYTES].decode("utf-8", "ignore")
+    kept = "".join(one if _travels(one) else "_" for one in text)
+    short = _UNICODE.normalize("NFC", kept).encode()[:_TEXT_BYTES].decode("utf-8", "ignore")
     digest = hashlib.sha256(name).hexdigest()[:_DIGEST_DIGITS]
     return f"{short}~{digest}".encode()
+
+
+def _travels(character: str) -> bool:
+    """Tell whether every reader of a manifest takes a character as it is."""
+    if character == " ":
+        return True
+    return character not in "%\ufffd" and _UNICODE.category(character) not in _NOT_SHOWN
 
 
 def stored_path(path: bytes) -> bytes:
