@@ -54,7 +54,7 @@ class Settings:
     `source_db` and `source_attachments` are the flags, `configured_db` and
     `configured_attachments` the same from the configuration; empty where not given. `manage` is
     an argument list. `jobs` is the number of processes, 0 where it is left to us. `store` is where
-    snapshots are, from flag or configuration. `environment` is a copy of the process's.
+    snapshots are, from flag or configuration; `drill_command` what a drill runs. `environment` is a copy of the process's.
     """
 
     source_db: str = ""
@@ -68,6 +68,8 @@ class Settings:
     in_use_timeout_seconds: float = 600.0
     jobs: int = 0
     store: str = ""
+    drill_command: tuple[str, ...] = ()
+    drill_timeout_seconds: float = 600.0
     environment: Mapping[str, str]
 
     @property
@@ -126,6 +128,8 @@ def read_settings(
         in_use_timeout_seconds=_seconds(config, "in_use_timeout"),
         jobs=_jobs(config, jobs),
         store=store or _text(config, "store"),
+        drill_command=read_command(config.get("drill_command", ""), "ops.drill_command"),
+        drill_timeout_seconds=_seconds(config, "drill_timeout"),
         environment=dict(os.environ if environment is None else environment),
     )
 

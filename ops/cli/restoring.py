@@ -164,12 +164,13 @@ def drill(
 
     settings = read_settings(context.config.ops, profile=profile, jobs=jobs, store=store)
     place = require_store(required_store(settings))
-    limit = time_limit or context.config.ops.get("drill_timeout", "")
     request = DrillRequest(
         snapshot=find_snapshot(place, snapshot or LATEST),
         profile=load_profile(settings.profile.value),
-        command=read_command(command or context.config.ops.get("drill_command", ""), "--command"),
-        timeout_seconds=parse_seconds(limit or 600, "--time-limit"),
+        command=read_command(command, "--command") or settings.drill_command,
+        timeout_seconds=parse_seconds(time_limit, "--time-limit")
+        if time_limit
+        else settings.drill_timeout_seconds,
         environment=settings.environment,
         jobs=settings.jobs,
     )
