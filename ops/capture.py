@@ -18,6 +18,8 @@ from ops.tree.metadata import Kept
 from ops.tree.scan import TreeSize
 from ops.tree.update import TreeCopy
 
+_LITTLE_BYTES = 64 << 20
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture:
@@ -49,6 +51,7 @@ def capture(
     scratch: Path,
     lock_timeout_seconds: float,
     hold_seconds: float = 0.0,
+    shares: bool = False,
     clock: Clock,
     progress: ReportProgress,
 ) -> Capture:
@@ -72,6 +75,8 @@ def capture(
         scratch: A private directory for a database that must be recovered to be read.
         lock_timeout_seconds: How long to wait for a lock.
         hold_seconds: For how long at most the writers may be held up; 0 forbids it.
+        shares: Unchanged files are shared with an earlier snapshot, so that the first pass is
+            often as quick as the second would be, which is left out then.
         clock: The time.
         progress: Called as the work goes on.
 
@@ -93,7 +98,8 @@ def capture(
             progress=progress,
         )
         matching = Matching(profile, passes.tree.entries)
-        rounds, got = make_rounds(work, matching)
+        fresh = shares and passes.bytes_read < _LITTLE_BYTES
+        rounds, got = make_rounds(work, matching, fresh=fresh)
         if got is None and hold_seconds:
             got = capture_held(work, matching, hold_seconds)
         if got is None:

@@ -103,6 +103,7 @@ def make_payload(
                 scratch=scratch,
                 lock_timeout_seconds=lock_timeout_seconds,
                 hold_seconds=hold_seconds,
+                shares=base is not None,
                 clock=clock,
                 progress=progress,
             )

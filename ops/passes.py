@@ -14,10 +14,10 @@ class _Told:
     def __init__(self, size: TreeSize, progress: ReportProgress) -> None:
         self._size = size
         self._progress = progress
-        self._bytes = self._files = 0
+        self.bytes_told = self._files = 0
 
     def bytes(self, count: int) -> None:
-        self._bytes += count
+        self.bytes_told += count
         self._tell(count)
 
     def files(self, count: int) -> None:
@@ -30,8 +30,8 @@ class _Told:
         self._progress(
             Progress(
                 step="copy attachments",
-                bytes_done=self._bytes,
-                bytes_total=max(self._size.bytes, self._bytes),
+                bytes_done=self.bytes_told,
+                bytes_total=max(self._size.bytes, self.bytes_told),
                 files_done=self._files,
                 files_total=max(self._size.files, self._files),
             )
@@ -55,6 +55,11 @@ class Passes:
         self.parallel = workers.parallel
         self._told = _Told(size, progress)
         workers.advance = self._told.bytes
+
+    @property
+    def bytes_read(self) -> int:
+        """How much content was read so far."""
+        return self._told.bytes_told
 
     def update(self, *, delete: bool) -> frozenset[bytes]:
         """Make one pass over the source; the first copies all. See `TreeCopy.update`."""

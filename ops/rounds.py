@@ -52,8 +52,17 @@ class Pinned:
     held_seconds: float = 0.0
 
 
-def make_rounds(work: Work, matching: Matching) -> tuple[int, Pinned | None]:
+def make_rounds(
+    work: Work, matching: Matching, *, fresh: bool = False
+) -> tuple[int, Pinned | None]:
     """Make rounds until database and files belong together; None when they never did.
+
+    Args:
+        work: What they need.
+        matching: Tells whether they do.
+        fresh: The copy was made so quickly that the first round need not mirror what changed
+            meanwhile: the pass under the pin finds it. What was deleted meanwhile stays, and no
+            row names it.
 
     Raises:
         BusyError: The database never held still.
@@ -62,7 +71,9 @@ def make_rounds(work: Work, matching: Matching) -> tuple[int, Pinned | None]:
     failures = 0
     for number in range(1, _MOST_ROUNDS + 1):
         time.sleep((number - 1) * _PAUSE_SECONDS)  # time to settle, for files and their clock
-        moving = work.passes.update(delete=True)
+        moving: frozenset[bytes] = frozenset()
+        if number > 1 or not fresh:
+            moving = work.passes.update(delete=True)
         with _opened(work, failures) as database:
             began = work.clock.seconds()
             try:

@@ -54,7 +54,8 @@ class Settings:
     `source_db` and `source_attachments` are the flags, `configured_db` and
     `configured_attachments` the same from the configuration; empty where not given. `manage` is
     an argument list. `jobs` is the number of processes, 0 where it is left to us. `store` is where
-    snapshots are, from flag or configuration; `drill_command` what a drill runs. `environment` is a copy of the process's.
+    snapshots are, from flag or configuration; `drill_command` what a drill runs. `environment` is a
+    copy of the process's.
     """
 
     source_db: str = ""
