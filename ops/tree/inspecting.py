@@ -95,7 +95,8 @@ class Inspector:
         except OSError as error:
             if error.errno not in DAMAGE:
                 raise self._unreadable(path, error) from error
-            return [("missing", path, "directory", str(error.strerror))], 0, 0, 0
+            said = "" if error.errno == errno.ENOENT else str(error.strerror)
+            return [("missing", path, "directory", said)], 0, 0, 0
         there = {name for name, plain in listing.others if plain}
         others = {name for name, plain in listing.others if not plain}
         for record in (record for part in packed for record in unpack(part)):

@@ -40,7 +40,7 @@ class Inspection(Walk):
         self._expected = expected
         self._how = sample, trust_shared
         self._advance = advance
-        self._wrong: list[Wrong] = []
+        self._wrong: dict[Wrong, None] = {}
 
     def result(self, _crew: Crew) -> TreeCheck:
         """Return what was found, once the work is done."""
@@ -69,7 +69,7 @@ class Inspection(Walk):
     def accept(self, _job: Job, reply: Any) -> None:
         """Take the result of a job."""
         for wrong, files, read, size in reply:
-            self._wrong += wrong
+            self._wrong.update(dict.fromkeys(map(tuple, wrong)))
             self.files += files
             self.files_read += read
             self.bytes_read += size

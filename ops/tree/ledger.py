@@ -43,6 +43,8 @@ _KINDS = frozenset(
     }
 )
 _MOST_MODE, _MOST_OWNER, _MOST = 0o200000, 1 << 32, 1 << 63
+_MOST_TIME = _MOST * 10**9
+"""Seconds of 64 bits, as some file systems keep them, in nanoseconds."""
 _DOTS = frozenset({b".", b".."})
 _NUMBERS = {int}
 
@@ -172,12 +174,21 @@ def _is_sane(record: Record, *, own: bool) -> bool:
         and 0 <= gid < _MOST_OWNER
         and 0 <= size < _MOST
         and 0 <= device < _MOST
-        and -_MOST < modified < _MOST
-        and -_MOST < record[11] < _MOST
+        and -_MOST_TIME < modified < _MOST_TIME
+        and -_MOST_TIME < record[11] < _MOST_TIME
         and (not record[10] or _is_path(record[10]))
         and b"\0" not in record[8]
-        and not any(key == "" or "\0" in key for key, _ in record[9])
+        and all(map(_is_key, record[9]))
     )
+
+
+def _is_key(xattr: tuple[str, bytes]) -> bool:
+    """Tell whether an attribute has a name that the kernel can take."""
+    key = xattr[0]
+    try:
+        return bool(key) and b"\0" not in _bytes(key)
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_path(path: bytes) -> bool:
@@ -246,6 +257,8 @@ def read_ledger(path: Path, spill: Path | None = None) -> Catalogue:
                 if parent not in below:
                     raise LedgerError(f"the ledger lacks the directory of {directory!r}")
                 below[parent].append(name)
+        if records and not records[0][0]:
+            raise LedgerError(f"the ledger has two entries for the directory {directory!r}")
         blocks.append(pack(records))
     if current is None:
         raise LedgerError("the ledger is empty")

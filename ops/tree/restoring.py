@@ -155,7 +155,11 @@ class Restorer:
         sparse = status.st_blocks * 512 < size and size > len(self._buffer) // 64
         position = 0
         with memoryview(self._buffer) as view:
-            ranges = list(data_ranges(reader, size)) if sparse else [(0, size)]
+            try:
+                ranges = list(data_ranges(reader, size)) if sparse else [(0, size)]
+            except OSError as error:
+                full = self._payload.full_path(entry.path)
+                raise os_failure(SourceError, "read", full, error) from error
             for start, end in ranges:
                 hash_zeros(digest, start - position)
                 position = start
@@ -220,7 +224,6 @@ class Restoring(Walk):
         elif job[0] == "restore large":
             path, records = reply
             self._supplements[path] += records
-            self._advance(1)
 
     def settle(self) -> bool:
         """Go on with second names, once all first ones are there."""

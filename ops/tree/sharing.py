@@ -148,14 +148,20 @@ class Sharer:
         """Read an earlier file and tell whether it is what was recorded."""
         try:
             reader = os.open(leaf, QUIET_FLAGS, dir_fd=self._earlier.open(path))
+            try:
+                with open(reader, "rb", closefd=False) as file:
+                    return hashlib.file_digest(file, "sha256").digest() == record[DIGEST]
+            finally:
+                os.close(reader)
         except OSError:
             return False
-        with os.fdopen(reader, "rb") as file:
-            return hashlib.file_digest(file, "sha256").digest() == record[DIGEST]
 
     def _records_around(self, path: bytes, name: bytes) -> dict[bytes, Record]:
         if path != self._directory or name < self._low or (self._high and name >= self._high):
-            self._low, self._high, self._records = self._index.records(path, name)
+            try:
+                self._low, self._high, self._records = self._index.records(path, name)
+            except (OSError, LedgerError):  # what cannot be read is not shared
+                self._low, self._high, self._records = b"", None, {}
             self._directory = path
         return self._records
 
