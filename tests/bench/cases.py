@@ -2,10 +2,11 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench import databases, peers, trees
+from tests.bench.daily import Daily
 from tests.bench.databases import Database, make_database, served
 from tests.bench.figures import for_each
 from tests.bench.measure import CommandError, Contestant, Course, alternate, run
@@ -119,6 +120,27 @@ def _clone_case(name: str, database: Database, bench: Bench) -> Result:
         return _contest(name, title, (ours,), others, bench=bench, check=check)
 
 
+def _daily_case(name: str, changed: float, bench: Bench) -> Result:
+    tree = trees.SMALL.scaled(bench.scale)
+    daily = Daily(root=bench.root / name, attachments=_made_tree(tree, bench), changed=changed)
+    daily.begin()
+    ours, *others = daily.contestants()
+    words = f"{changed:.0%} of them changed" if changed else "none of them changed"
+    course = _course(name, bench.rounds, bench, lambda who: daily.check(who, tree.files))
+    course = replace(course, prepare=daily.prepare)
+    missing = {other.name: programs for other in others if (programs := peers.absent(other))}
+    present = [ours, *(other for other in others if other.name not in missing)]
+    seconds = alternate(present, bench.rounds, course)
+    shutil.rmtree(daily.root)
+    return Result(
+        case=name,
+        title=f"one more snapshot of {tree.title}, {words}",
+        ours=(ours.name,),
+        seconds=seconds,
+        absent=tuple(f"“{who}” ({', '.join(programs)})" for who, programs in missing.items()),
+    )
+
+
 def _start_case(bench: Bench) -> Result:
     empty = bench.root / "empty"
     empty.mkdir()
@@ -168,6 +190,8 @@ CASES: dict[str, Callable[[Bench], Result | Curve]] = {
     "clone-usual": lambda bench: _clone_case(
         "clone-usual", databases.usual_for(trees.MEDIUM), bench
     ),
+    "daily": lambda bench: _daily_case("daily", 0.0, bench),
+    "daily-changed": lambda bench: _daily_case("daily-changed", 0.01, bench),
     "curve": _curve_case,
     "start": _start_case,
 }
