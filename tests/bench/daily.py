@@ -78,11 +78,11 @@ class Daily:
         connection.close()
         (self.root / "password").write_text("bench\n")
         if shutil.which("restic"):
-            command = (
-                f"restic -q -r '{self.repository}' --password-file '{self.root}/password' init"
+            password = self.root / "password"
+            subprocess.run(
+                ("restic", "-q", "-r", self.repository, "--password-file", password, "init"),
+                check=True,
             )
-            if os.system(command) != 0:  # noqa: S605 - our own paths
-                raise CommandError("restic: cannot make a repository")
 
     def prepare(self) -> None:
         """Rotate rsync's copies, and change some files."""
