@@ -30,10 +30,10 @@ STORE = {"store": "Directory that holds the snapshots. Default: ops.store of the
 KEEP = {
     "keep_last": "Keep the newest N snapshots.",
     "keep_hourly": "Keep the newest snapshot of each of the last N hours that have one.",
-    "keep_daily": "The same for days.",
-    "keep_weekly": "The same for weeks.",
-    "keep_monthly": "The same for months.",
-    "keep_yearly": "The same for years.",
+    "keep_daily": "Keep the newest snapshot of each of the last N days that have one.",
+    "keep_weekly": "Keep the newest snapshot of each of the last N weeks that have one.",
+    "keep_monthly": "Keep the newest snapshot of each of the last N months that have one.",
+    "keep_yearly": "Keep the newest snapshot of each of the last N years that have one.",
     "keep_within": "Keep all snapshots that are younger than this, before the newest: 1y6m14d12h.",
     "time_zone": "Whose calendar counts, for example Europe/Berlin. Default: UTC.",
 }

@@ -77,10 +77,11 @@ class Daily:
         connection.execute("CREATE TABLE t (x)")
         connection.close()
         (self.root / "password").write_text("bench\n")
-        if shutil.which("restic"):
+        restic = shutil.which("restic")
+        if restic is not None:
             password = self.root / "password"
             subprocess.run(
-                ("restic", "-q", "-r", self.repository, "--password-file", password, "init"),
+                (restic, "-q", "-r", self.repository, "--password-file", password, "init"),
                 check=True,
             )
 
