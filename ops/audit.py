@@ -14,6 +14,7 @@ from ops.bag import (
     HISTORY,
     LEDGER,
     MANIFEST,
+    NEXT_HISTORY,
     PREFIX,
     SUMMARY,
     TAG_MANIFEST,
@@ -44,7 +45,10 @@ from ops.tree.stored import Payload
 from ops.tree.work import Trees
 
 _TOP = frozenset(
-    {"bagit.txt", "bag-info.txt", DATA, LEDGER, MANIFEST, SUMMARY, TAG_MANIFEST, HISTORY}
+    {
+        *("bagit.txt", "bag-info.txt", DATA, LEDGER, MANIFEST, SUMMARY, TAG_MANIFEST),
+        *(HISTORY, NEXT_HISTORY),
+    }
 )
 
 

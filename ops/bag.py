@@ -19,7 +19,7 @@ MANIFEST = "manifest-sha256.txt"
 TAG_MANIFEST = "tagmanifest-sha256.txt"
 LEDGER = "ledger.jsonl"
 SUMMARY = "snapshot.json"
-HISTORY = "history.jsonl"
+HISTORY, NEXT_HISTORY = "history.jsonl", ".history.jsonl"
 """What happens later: no part of the bag's own manifests, as RFC 8493 allows for tag files."""
 
 _TAGS = ("bagit.txt", "bag-info.txt", MANIFEST, SUMMARY, LEDGER)

@@ -9,7 +9,6 @@ from ops.errors import SourceError, UsageError
 from ops.model import Progress, ReportProgress
 from ops.names import display
 from ops.retention import Dated, Decision, Policy, decide
-from ops.snapshot import instant_of
 from ops.store import Snapshot
 from ops.storing import point_latest, remove_snapshot
 
@@ -50,7 +49,11 @@ def plan_prune(
     ]
     dated = [_dated(one) for one in listed if not one.replaced]
     decided = decide((*dated, *coming), policy, now=now)
-    return tuple(sorted((*decided, *aside), key=lambda one: one.snapshot.name, reverse=True))
+    return tuple(sorted((*decided, *aside), key=_age, reverse=True))
+
+
+def _age(decision: Decision) -> tuple[datetime, str]:
+    return decision.snapshot.instant, decision.snapshot.name
 
 
 def plan_removal(snapshots: Iterable[Snapshot], name: str) -> tuple[Decision, ...]:
@@ -83,10 +86,9 @@ def plan_removal(snapshots: Iterable[Snapshot], name: str) -> tuple[Decision, ..
 
 
 def _dated(snapshot: Snapshot) -> Dated:
-    summary = snapshot.summary
     return Dated(
         name=snapshot.name,
-        instant=instant_of(snapshot.name) if summary is None else summary.captured,
+        instant=snapshot.instant,
         verified=snapshot.verified,
         flagged=bool(snapshot.flagged),
     )

@@ -23,11 +23,11 @@ def keep_replaced(
     """
     request = plan.request
     standing = plan.destination.instance
-    there = _has_content(standing), _holds_any(standing)
-    if not any(there):
+    database, files = _has_content(standing), _holds_any(standing)
+    if not (database or files):
         return None
-    if not all(there):
-        missing = display(standing.attachments if there[0] else standing.database)
+    if not database or not standing.attachments.is_dir():
+        missing = display(standing.attachments if database else standing.database)
         raise DestinationError(
             f"half a pair stands at the destination, and cannot be kept: there is no {missing}",
             hint="move it away, or add --no-keep to replace it without keeping it",

@@ -147,7 +147,8 @@ def _require_types(part: Summary | DatabaseSummary | TreeSummary) -> None:
         value = getattr(part, one.name)
         kind: Any = _SPECIAL.get(str(one.type), one.type)
         right = isinstance(value, kind) and not isinstance(value, bool)
-        if not right or (isinstance(value, int | float) and not 0 <= value < _MOST):
+        least = -_MOST if one.name == "mtime_ns" else 0
+        if not right or (isinstance(value, int | float) and not least <= value < _MOST):
             raise SnapshotError(f"{one.name} cannot be {value!r}")
 
 

@@ -1,26 +1,30 @@
 """A store: the directory that holds snapshots, and what lies in it."""
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from ops.bag import ATTACHMENTS, DATABASE, HISTORY, LEDGER, SUMMARY
+from ops.bag import ATTACHMENTS, DATABASE, HISTORY, LEDGER, NEXT_HISTORY, SUMMARY
 from ops.destination import nearest_directory, require_writable
 from ops.disk import DISK, Disk
-from ops.errors import DestinationError, SourceError, os_failure
+from ops.errors import DestinationError, SourceError, os_failure, reach_failure
 from ops.model import Instance
 from ops.names import display
 from ops.snapshot import (
     ACCEPTED,
     REPLACED,
+    VERIFIED,
     Event,
     SnapshotError,
     Summary,
     decode_events,
     decode_summary,
     encode_event,
+    instant_of,
     is_snapshot_name,
     is_verified,
 )
@@ -48,6 +52,13 @@ class Snapshot:
     def name(self) -> str:
         """Its name in the store."""
         return self.path.name
+
+    @property
+    def instant(self) -> datetime:
+        """The instant that it shows."""
+        if self.summary is None or self.problem:
+            return instant_of(self.name)
+        return self.summary.captured
 
     @property
     def instance(self) -> Instance:
@@ -98,8 +109,8 @@ def require_store(path: Path) -> Path:
             f"there is no store: {display(path)}",
             hint="check the path; `inv backup-daily --store DIR` makes one",
         ) from error
-    except OSError as error:
-        raise os_failure(SourceError, "open the store", path, error) from error
+    except (OSError, RuntimeError) as error:
+        raise reach_failure(SourceError, "open the store", path, error) from error
     if not marked:
         raise SourceError(
             f"this is no store of snapshots: {display(path)}",
@@ -137,7 +148,8 @@ def list_snapshots(store: Path) -> tuple[Snapshot, ...]:
     try:
         names = sorted(one.name for one in store.iterdir() if is_snapshot_name(one.name))
         found = (store / name for name in names)
-        return tuple(_read_snapshot(path) for path in found if path.is_dir())
+        read = [_read_snapshot(path) for path in found if path.is_dir()]
+        return tuple(sorted(read, key=lambda one: (one.instant, one.name)))
     except OSError as error:
         raise os_failure(SourceError, "read", error.filename or store, error) from error
 
@@ -193,24 +205,56 @@ def find_snapshot(store: Path, name: str) -> Snapshot:
 
 
 def append_event(snapshot: Snapshot, event: Event, disk: Disk = DISK) -> None:
-    """Write down what happened to a snapshot; what cannot be read of its history goes.
+    """Write down what happened to a snapshot.
+
+    What cannot be read of its history stays, and keeps it from being verified, until a check of
+    everything tells anew what it is worth.
 
     Raises:
         DestinationError: It cannot be written.
     """
     path = snapshot.path / HISTORY
-    following = snapshot.path / f".{HISTORY}"
-    known, _ = _read_events(snapshot.path)
     try:
-        following.unlink(missing_ok=True)
         if path.is_dir():
             path.rmdir()
+        descriptor = _locked_history(path)
+        try:
+            content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+            if event.what == VERIFIED:
+                events, _ = decode_events(content.splitlines(keepends=True))
+                _rewrite(path, b"".join(map(encode_event, (*events, event))), disk)
+            else:
+                cut = b"\n" if content and not content.endswith(b"\n") else b""
+                os.write(descriptor, cut + encode_event(event))
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise os_failure(DestinationError, "write", path, error) from error
-    disk.create(following, b"".join(map(encode_event, (*known, event))))
+    disk.sync(snapshot.path)
+
+
+def _locked_history(path: Path) -> int:
+    """Open a history for one writer at a time (flock(2)); it may be replaced meanwhile."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    while True:
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.path.lexists(path) and os.path.samestat(os.fstat(descriptor), path.lstat()):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _rewrite(path: Path, content: bytes, disk: Disk) -> None:
+    following = path.with_name(NEXT_HISTORY)
+    following.unlink(missing_ok=True)  # a killed run left it
+    disk.create(following, content)
     disk.sync(following)
     disk.rename(following, path, over=True)
-    disk.sync(snapshot.path)
 
 
 def check_store(path: Path) -> Path:
@@ -238,6 +282,6 @@ def check_store(path: Path) -> Path:
                 f"this name is needed for a link: {display(latest)}", hint="move it away"
             )
         require_writable(real)
-    except OSError as error:
-        raise os_failure(DestinationError, "use the store", path, error) from error
+    except (OSError, RuntimeError) as error:
+        raise reach_failure(DestinationError, "use the store", path, error) from error
     return real

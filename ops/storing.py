@@ -14,10 +14,11 @@ from ops.errors import BusyError, DestinationError, os_failure
 from ops.holders import describe_holders, find_holders
 from ops.interrupts import held_signals
 from ops.names import display
-from ops.snapshot import Summary, snapshot_name
+from ops.snapshot import Summary, instant_of, snapshot_name
 from ops.store import LATEST, Snapshot, list_snapshots, newest_sound
 from ops.tree.removal import remove_tree
 
+_SECOND = timedelta(seconds=1)
 _NEW, _OLD, _NEXT_LATEST = ".ciso-ops-new", ".ciso-ops-removed-", ".ciso-ops-latest"
 """A snapshot in the making, those in the unmaking, and the link that is about to be `latest`."""
 
@@ -119,10 +120,17 @@ def new_snapshot(store: Path) -> Iterator[Path]:
 
 
 def free_name(store: Path, summary: Summary) -> str:
-    """Return a name for a snapshot: that of its instant, or of a second nearby that is free."""
-    instant = summary.captured
+    """Return a name for a snapshot: that of its instant, or of the next second that is free.
+
+    It sorts behind the names of those that show no later instant, also where one before it has
+    been pruned.
+    """
+    instant = summary.captured.replace(microsecond=0)
+    for one in list_snapshots(store):
+        if one.instant <= summary.captured and instant_of(one.name) >= instant:
+            instant = instant_of(one.name) + _SECOND
     while os.path.lexists(store / snapshot_name(instant)):
-        instant += timedelta(seconds=1)
+        instant += _SECOND
     return snapshot_name(instant)
 
 

@@ -43,6 +43,8 @@ DAMAGE = frozenset(
 """What reading answers when the disk, or somebody, has changed what was there. All else, such as
 missing rights, says nothing of the payload."""
 
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
 
 class Inspector:
     """Looks at the directories of a payload: the work of one worker.
@@ -95,8 +97,9 @@ class Inspector:
         except OSError as error:
             if error.errno not in DAMAGE:
                 raise self._unreadable(path, error) from error
-            said = "" if error.errno == errno.ENOENT else str(error.strerror)
-            return [("missing", path, "directory", said)], 0, 0, 0
+            if path and error.errno in _GONE:
+                return [], 0, 0, 0  # the directory above tells
+            return [("missing", path, "directory", str(error.strerror))], 0, 0, 0
         there = {name for name, plain in listing.others if plain}
         others = {name for name, plain in listing.others if not plain}
         for record in (record for part in packed for record in unpack(part)):

@@ -17,7 +17,17 @@ from ops.tree.copying import WRITE_FLAGS
 from ops.tree.directories import QUIET_FLAGS, Directories, join_path, split_path
 from ops.tree.metadata import ALL_KEPT, Kept, apply_metadata, remove_xattrs
 from ops.tree.placing import Placer
-from ops.tree.records import LINK, MODE, NAME, SIZE, Record, entry_of, record_of
+from ops.tree.records import (
+    FLAGS,
+    LINK,
+    MODE,
+    NAME,
+    SIZE,
+    Record,
+    altered,
+    entry_of,
+    record_of,
+)
 from ops.tree.special import make_special
 from ops.tree.stored import Payload
 from ops.tree.transfer import clone_content, data_ranges, hash_zeros, new_buffer, write_all
@@ -210,6 +220,7 @@ class Restoring(Walk):
         self._entries = entries
         self._advance = advance
         self._links: list[tuple[bytes, bytes]] = []
+        self._linked = False
         self._supplements: dict[bytes, list[Record]] = defaultdict(list)
 
     def folder_job(self, paths: list[bytes]) -> Job:
@@ -227,14 +238,23 @@ class Restoring(Walk):
 
     def settle(self) -> bool:
         """Go on with second names, once all first ones are there."""
-        if self._links:
+        if self._links and not self._linked:
             self.jobs.extend(("restore links", lot) for lot in lots(self._links))
-            self._links = []
+            self._linked = True
             return True
+        self._enter_supplements()
+        for path, first in self._links:
+            record, made = self._entries.record(path), self._entries.record(first)
+            if record is not None and made is not None and made[FLAGS]:
+                changed = altered(record, {FLAGS: made[FLAGS]})
+                self._supplements[split_path(path)[0]].append(changed)
+        self._enter_supplements()
+        return False
+
+    def _enter_supplements(self) -> None:
         for path, records in self._supplements.items():
             self._entries.add(path, records)
         self._supplements.clear()
-        return False
 
     def _accept_folder(self, path: bytes, blocks: list[Block]) -> None:
         self._entries.set_blocks(path, blocks)

@@ -29,6 +29,9 @@ _UNICODE = unicodedata.ucd_3_2_0
 """A version that stays the same in every Python, as the names must. What came later travels."""
 
 _NOT_SHOWN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp", "Zs"})
+_NEVER = "%\ufffd\u00ad"
+"""The last is the soft hyphen, which later versions do not show."""
+
 _NAME_BYTES = 255
 _TEXT_BYTES = _NAME_BYTES - _DIGEST_DIGITS - 1
 
@@ -47,11 +50,11 @@ def stored_name(name: bytes) -> bytes:
     if (
         all(map(_travels, text))
         and text[-1] != " "
-        and _UNICODE.is_normalized("NFC", text)
+        and _is_composed(text)
         and not _TAKEN.fullmatch(name)
     ):
         return name
-    kept = "".join(one if _travels(one) else "_" for one in text)
+    kept = "".join(one if _travels(one) and not _is_new(one) else "_" for one in text)
     short = _UNICODE.normalize("NFC", kept).encode()[:_TEXT_BYTES].decode("utf-8", "ignore")
     digest = hashlib.sha256(name).hexdigest()[:_DIGEST_DIGITS]
     return f"{short}~{digest}".encode()
@@ -61,7 +64,22 @@ def _travels(character: str) -> bool:
     """Tell whether every reader of a manifest takes a character as it is."""
     if character == " ":
         return True
-    return character not in "%\ufffd" and _UNICODE.category(character) not in _NOT_SHOWN
+    return character not in _NEVER and _UNICODE.category(character) not in _NOT_SHOWN
+
+
+def _is_new(character: str) -> bool:
+    """Tell whether a character came after the version of Unicode that is gone by here."""
+    return _UNICODE.category(character) == "Cn"
+
+
+def _is_composed(text: str) -> bool:
+    """Tell whether a name is in the composed form (NFC), which newer characters do not decide.
+
+    The form of characters that a version knows never changes; they are looked at piece by piece,
+    since `unicodedata` takes some of what it needs from its newest version.
+    """
+    pieces = "".join("\0" if _is_new(one) else one for one in text).split("\0")
+    return all(_UNICODE.is_normalized("NFC", piece) for piece in pieces)
 
 
 def stored_path(path: bytes) -> bytes:
