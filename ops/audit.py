@@ -1,9 +1,10 @@
 """Check snapshots where they lie: the bag, its payload, its database, and what they share."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,15 @@ class Audit:
         return not any(one.severity is Severity.ERROR for one in self.findings)
 
 
+_UNWRITTEN = Finding(
+    kind="unwritten",
+    severity=Severity.NOTE,
+    where="history.jsonl",
+    expected="the result of this check",
+    found="a read-only file system",
+)
+
+
 def daily_sample(percent: int, day: int) -> Sample:
     """Return the part of the files that a day's check reads, so that in turn all are read.
 
@@ -132,7 +142,13 @@ def audit_snapshot(
             append_event(by_name[name], Event(what=DAMAGED, instant=now, details=shared))
         return audit
     what = VERIFIED if effort.sample[1] == 1 else SAMPLED
-    append_event(snapshot, Event(what=what, instant=now, details=details))
+    event = Event(what=what, instant=now, details=details)
+    try:
+        append_event(snapshot, event)
+    except DestinationError as error:
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EROFS:
+            raise
+        return replace(audit, findings=(*audit.findings, _UNWRITTEN))
     return audit
 
 

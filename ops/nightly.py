@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ops.backup import BackupOutcome, BackupPlan, back_up_locked
 from ops.model import Clock, ReportProgress
-from ops.prune import Pruned, plan_prune, prune
+from ops.prune import Pruned, keep_one, plan_prune, prune
 from ops.retention import Dated, Decision, Policy
 from ops.snapshot import snapshot_name
 from ops.store import list_snapshots, make_store
@@ -46,6 +46,8 @@ def run_nightly(
         pruned = None
         if not policy.empty:
             listed = list_snapshots(store)
-            decisions = plan_prune(listed, policy, now=clock.now())
+            decisions = keep_one(
+                plan_prune(listed, policy, now=clock.now()), outcome.snapshot.name, "just made"
+            )
             pruned = prune(store, listed, decisions, progress=progress)
     return Night(outcome=outcome, policy=policy, pruned=pruned)

@@ -1,7 +1,7 @@
 """Remove the snapshots of a store that its retention policy does not keep."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -50,6 +50,16 @@ def plan_prune(
     dated = [_dated(one) for one in listed if not one.replaced]
     decided = decide((*dated, *coming), policy, now=now)
     return tuple(sorted((*decided, *aside), key=_age, reverse=True))
+
+
+def keep_one(decisions: Iterable[Decision], name: str, reason: str) -> tuple[Decision, ...]:
+    """Keep one snapshot, whatever was decided of it: a wrong clock made others newer, say."""
+    return tuple(
+        replace(one, keep=True, reasons=(*one.reasons, reason))
+        if one.snapshot.name == name and not one.keep
+        else one
+        for one in decisions
+    )
 
 
 def _age(decision: Decision) -> tuple[datetime, str]:

@@ -224,8 +224,8 @@ def append_event(snapshot: Snapshot, event: Event, disk: Disk = DISK) -> None:
                 events, _ = decode_events(content.splitlines(keepends=True))
                 _rewrite(path, b"".join(map(encode_event, (*events, event))), disk)
             else:
-                cut = b"\n" if content and not content.endswith(b"\n") else b""
-                os.write(descriptor, cut + encode_event(event))
+                os.ftruncate(descriptor, content.rfind(b"\n") + 1)  # what a crash cut short
+                os.write(descriptor, encode_event(event))
                 os.fsync(descriptor)
         finally:
             os.close(descriptor)

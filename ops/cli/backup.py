@@ -14,6 +14,7 @@ from ops.nightly import Night
 from ops.prune import Pruned
 from ops.report import SCHEMA_VERSION, Report
 from ops.retention import Decision, describe_policy
+from ops.snapshot import VERIFIED
 from ops.store import Snapshot
 
 _MOST_REASONS = 3
@@ -124,8 +125,9 @@ def state_of(snapshot: Snapshot) -> str:
     if not snapshot.verified:
         return "damaged"
     said = "replaced by a restore" if snapshot.replaced else "verified"
-    if snapshot.events:
-        said += f" again {snapshot.events[-1].instant:%Y-%m-%d}"
+    again = [event.instant for event in snapshot.events if event.what == VERIFIED]
+    if again:
+        said += f" again {again[-1]:%Y-%m-%d}"
     if snapshot.flagged:
         said += ", much smaller"
     return said

@@ -177,6 +177,10 @@ def prune(
             "nothing says which snapshots to keep",
             hint="give a --keep flag, for example --keep-daily 14, or set ops.keep_daily",
         )
+    if accept and (dry_run or remove):
+        raise UsageError(
+            "--accept goes with neither --dry-run nor --remove", hint="accept first, then prune"
+        )
     place = require_store(required_store(settings))
 
     def decide() -> Pruned:
