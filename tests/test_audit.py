@@ -205,9 +205,9 @@ def test_a_payload_that_is_not_there_is_damage(store: Path, place: str, instead:
     assert history(store, names_in(store)[-1]) == [DAMAGED]
 
 
-@given(data=st.data())
+@given(one=st.integers(0, 99), at=st.integers(0, 9999))
 @FEWER
-def test_any_single_byte_of_the_payload_counts(data: st.DataObject) -> None:
+def test_any_single_byte_of_a_snapshot_counts(one: int, at: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         tree = Directory({**ODD.children, b"plain": File(b"x" * 5000)})
         source = bare_instance(Path(name) / "source", tree)
@@ -215,8 +215,8 @@ def test_any_single_byte_of_the_payload_counts(data: st.DataObject) -> None:
         files = sorted(
             path for path in snapshot.path.rglob("*") if path.is_file() and path.stat().st_size
         )
-        path = data.draw(st.sampled_from(files))
-        flip(path, data.draw(st.integers(0, path.stat().st_size - 1)))
+        path = files[one % len(files)]  # sizes depend on the time: they are no part of an example
+        flip(path, path.stat().st_size * at // 10_000)
         audit = check_up(Path(name) / "store", snapshot.name, profile="none")
         assert not audit.sound
 
