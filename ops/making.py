@@ -21,6 +21,7 @@ from ops.snapshot import DatabaseSummary
 from ops.sqlite.connection import connect
 from ops.sqlite.content import count_rows, list_tables
 from ops.sqlite.pages import digest_pages
+from ops.sqlite.sharing import share_pages
 from ops.store import Snapshot
 from ops.survey import SourceSurvey, refuse_damage
 from ops.tree.crew import Crew, crew, fitting_jobs
@@ -107,6 +108,8 @@ def make_payload(
                 clock=clock,
                 progress=progress,
             )
+        if base is not None:
+            share_pages(base.instance.database, copy.database)
         database = _freeze_database(copy.database)
         described, digests = _write_down(bag, workers, captured, database)
         progress(Progress(step="write to disk"))

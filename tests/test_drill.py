@@ -18,6 +18,7 @@ from ops.model import Finding, Instance, Severity
 from ops.report import CheckCounts
 from ops.store import list_snapshots
 from tests.command import PROGRAM, ROOT, Ran, from_flags, run
+from tests.conftest import extract_sample
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 COUNT = (
@@ -190,6 +191,31 @@ def test_one_damaged_byte_fails_the_drill_and_is_named(store: Path) -> None:
     page = Path(ran.document["files"][1]).read_text("utf-8")
     assert 'class="verdict failed"' in page
     assert victim.name in page
+
+
+@pytest.mark.parametrize("name", ["sample", "sample-live"])
+def test_the_real_samples_pass_and_fail_with_one_damaged_byte(name: str, tmp_path: Path) -> None:
+    directory = extract_sample(name, tmp_path)
+    facts = json.loads((directory / "facts.json").read_text("utf-8"))
+    source = Instance(
+        database=directory / "ciso-assistant.sqlite3", attachments=directory / "attachments"
+    )
+    store = tmp_path / "store"
+    assert run("backup-daily", "--store", store, *from_flags(source)).code == 0
+    passed = drill(store, "--command", python(COUNT))
+    assert passed.code == 0, passed.err
+    evidences, files = map(int, passed.document["ran"]["output"].split())
+    assert (evidences, files) == (facts["n_evidences"], facts["n_files_on_disk"])
+    database = list_snapshots(store)[-1].instance.database
+    database.chmod(0o600)
+    with database.open("r+b") as file:
+        file.seek(-10, os.SEEK_END)
+        byte = file.read(1)
+        file.seek(-10, os.SEEK_END)
+        file.write(bytes([byte[0] ^ 1]))
+    failed = drill(store)
+    assert failed.code == 5
+    assert "the snapshot is damaged" in failed.err
 
 
 def test_an_unreadable_snapshot_fails_the_drill(store: Path) -> None:
