@@ -129,9 +129,11 @@ class Copier(Placer):
     def _fill(self, path: bytes, reader: int, writer: int) -> Copied:
         settled, reads = False, 0
         while not settled and reads < _MOST_READS:
+            if reads:
+                self._empty(path, writer)
             reads += 1
             before = entry_from_stat(path, os.fstat(reader))
-            digest, length = self._transfer(path, before, reader, writer)
+            digest, length = self.transfer(before, reader, writer)
             after = entry_from_stat(path, os.fstat(reader))
             settled = before.same_inode_state(after) and length == after.size
         try:
@@ -151,13 +153,35 @@ class Copier(Placer):
             kept=kept,
         )
 
+    def _empty(self, path: bytes, writer: int) -> None:
+        try:
+            os.ftruncate(writer, 0)
+        except OSError as error:
+            raise self._unwritable(path, error) from error
+
     def _settle(self, writer: int, entry: Entry) -> Kept:
         if self._destination.stored:
             settle_stored(writer, entry.accessed_ns, entry.modified_ns)
             return ALL_KEPT
         return apply_metadata(writer, entry)
 
-    def _transfer(self, path: bytes, entry: Entry, reader: int, writer: int) -> tuple[str, int]:
+    def transfer(self, entry: Entry, reader: int, writer: int) -> tuple[str, int]:
+        """Copy the content of an open file, holes left out, shared where that can be.
+
+        Args:
+            entry: The file, as it is now.
+            reader: Its descriptor.
+            writer: That of the copy, which is empty, and open for reading too.
+
+        Returns:
+            The SHA-256 in hex, and the number of bytes it is of.
+
+        Raises:
+            VanishedError: It is gone.
+            SourceError: It cannot be read.
+            DestinationError: The copy cannot be written.
+        """
+        path = entry.path
         if self._clones and entry.size >= _CLONED_BYTES:
             cloned = self._clone(path, reader, writer)
             if cloned is not None:
@@ -172,7 +196,6 @@ class Copier(Placer):
         except OSError as error:
             raise self._unreadable(path, error) from error
         try:
-            os.ftruncate(writer, 0)
             for start, end in ranges:
                 hash_zeros(digest, start - position)
                 position = start
@@ -199,7 +222,6 @@ class Copier(Placer):
     def _clone(self, path: bytes, reader: int, writer: int) -> tuple[str, int] | None:
         """Share the content, and hash what the copy has got; None where it cannot be shared."""
         try:
-            os.ftruncate(writer, 0)
             if sys.platform != "linux" or not clone_content(reader, writer):
                 self._clones = False
                 return None

@@ -196,18 +196,6 @@ class FolderCopier:
         except VanishedError:
             return None
 
-    def finish(self, folders: Sequence[tuple[bytes, Record]]) -> list[tuple[bytes, Record]]:
-        """Give directories their metadata, once all in them is written; return their records.
-
-        Raises:
-            DestinationError: It cannot be set.
-        """
-        return [
-            (path, record_of(b"", entry, self.copier.finish_directory(entry)))
-            for path, own in folders
-            for entry in (entry_of(path, own),)
-        ]
-
     def remove(self, path: bytes) -> None:
         """Remove a directory of the copy, with all it holds.
 

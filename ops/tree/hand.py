@@ -104,7 +104,7 @@ def _copying(
         "large": folders.large,
         "retype": folders.retype,
         "links": folders.links,
-        "finish": folders.finish,
+        "finish": folders.copier.finish,
         "remove": folders.remove,
     }
 
@@ -142,5 +142,5 @@ def _restoring(
         "restore": restorer.restore,
         "restore large": restorer.restore_large,
         "restore links": restorer.link,
-        "finish": restorer.finish,
+        "finish": restorer.copier.finish,
     }

@@ -2,11 +2,13 @@
 
 import errno
 import os
+from collections.abc import Sequence
 
 from ops.errors import DestinationError, os_failure
 from ops.model import Entry, Kind
 from ops.tree.directories import Directories, split_path
 from ops.tree.metadata import ALL_KEPT, Kept, apply_metadata
+from ops.tree.records import Record, entry_of, record_of
 
 
 class Placer:
@@ -59,6 +61,18 @@ class Placer:
         except OSError as error:
             full = self._destination.full_path(path)
             raise os_failure(DestinationError, "create the directory", full, error) from error
+
+    def finish(self, folders: Sequence[tuple[bytes, Record]]) -> list[tuple[bytes, Record]]:
+        """Give directories their metadata, once all in them is written; return their records.
+
+        Raises:
+            DestinationError: It cannot be set.
+        """
+        return [
+            (path, record_of(b"", entry, self.finish_directory(entry)))
+            for path, own in folders
+            for entry in (entry_of(path, own),)
+        ]
 
     def finish_directory(self, entry: Entry) -> Kept:
         """Give a directory its metadata, once everything in it is written.

@@ -1,7 +1,6 @@
 """Make a tree again of a payload and of the ledger that goes with it."""
 
 import errno
-import hashlib
 import os
 import stat
 from collections import defaultdict
@@ -13,10 +12,15 @@ from ops.model import Entry, Kind
 from ops.names import display
 from ops.tree.blocks import Block, pack, unpack
 from ops.tree.catalogue import Catalogue
-from ops.tree.copying import WRITE_FLAGS
+from ops.tree.copying import WRITE_FLAGS, Copier
 from ops.tree.directories import QUIET_FLAGS, Directories, join_path, split_path
-from ops.tree.metadata import ALL_KEPT, Kept, apply_metadata, remove_xattrs
-from ops.tree.placing import Placer
+from ops.tree.metadata import (
+    ALL_KEPT,
+    Kept,
+    apply_metadata,
+    entry_from_stat,
+    remove_xattrs,
+)
 from ops.tree.records import (
     FLAGS,
     LINK,
@@ -30,7 +34,6 @@ from ops.tree.records import (
 )
 from ops.tree.special import make_special
 from ops.tree.stored import Payload
-from ops.tree.transfer import clone_content, data_ranges, hash_zeros, new_buffer, write_all
 from ops.tree.walking import Walk, lots
 from ops.tree.work import LARGE_BYTES, Job
 
@@ -49,10 +52,7 @@ class Restorer:
     ) -> None:
         self._payload = payload
         self._destination = destination
-        self._advance = advance
-        self._buffer = new_buffer()
-        self._clones = True
-        self.placer = Placer(destination)
+        self.copier = Copier(payload, destination, advance=advance)
 
     def restore(
         self, folders: Sequence[tuple[bytes, Sequence[bytes]]]
@@ -86,23 +86,11 @@ class Restorer:
             DestinationError: The file system refuses.
         """
         for path, first in names:
-            self.placer.link(Entry(path=path, kind=Kind.FILE), first)
-
-    def finish(self, folders: Sequence[tuple[bytes, Record]]) -> list[tuple[bytes, Record]]:
-        """Give directories their metadata, once all in them is written; return their records.
-
-        Raises:
-            DestinationError: It cannot be set.
-        """
-        return [
-            (path, record_of(b"", entry, self.placer.finish_directory(entry)))
-            for path, own in folders
-            for entry in (entry_of(path, own),)
-        ]
+            self.copier.link(Entry(path=path, kind=Kind.FILE), first)
 
     def _restore(self, path: bytes, packed: Sequence[bytes]) -> tuple[bytes, list[Block]]:
         if path:
-            self.placer.make_directory(path)
+            self.copier.make_directory(path)
         try:
             remove_xattrs(self._destination.open(path))  # nothing may be handed down
         except OSError as error:
@@ -131,7 +119,9 @@ class Restorer:
         try:
             writer = os.open(name, WRITE_FLAGS, 0o600, dir_fd=self._destination.open(path))
             try:
-                if self._copy(reader, writer, entry) != entry.digest:
+                now = entry_from_stat(entry.path, os.fstat(reader))
+                digest, _ = self.copier.transfer(now, reader, writer)
+                if digest != entry.digest:
                     full = display(self._payload.full_path(entry.path))
                     raise SourceError(
                         f"the snapshot is damaged: this is not what was recorded: {full}",
@@ -154,46 +144,6 @@ class Restorer:
             wrong = OSError(errno.EINVAL, "it is no file")
             raise os_failure(SourceError, "read", full, wrong) from None
         return reader
-
-    def _copy(self, reader: int, writer: int, entry: Entry) -> str:
-        """Copy the content, holes left out, and return its SHA-256."""
-        digest = hashlib.sha256()
-        status = os.fstat(reader)
-        size = status.st_size
-        cloned = self._clones and size >= LARGE_BYTES // 64 and clone_content(reader, writer)
-        self._clones &= cloned or size < LARGE_BYTES // 64
-        sparse = status.st_blocks * 512 < size and size > len(self._buffer) // 64
-        position = 0
-        with memoryview(self._buffer) as view:
-            try:
-                ranges = list(data_ranges(reader, size)) if sparse else [(0, size)]
-            except OSError as error:
-                full = self._payload.full_path(entry.path)
-                raise os_failure(SourceError, "read", full, error) from error
-            for start, end in ranges:
-                hash_zeros(digest, start - position)
-                position = start
-                while position < end:
-                    wanted = min(len(view), end - position)
-                    count = self._read(reader, view[:wanted], position, entry)
-                    if not count:
-                        return ""
-                    digest.update(view[:count])
-                    if not cloned:
-                        write_all(writer, view[:count], position)
-                    position += count
-                    self._advance(count)
-        hash_zeros(digest, size - position)
-        if sparse and not cloned:
-            os.ftruncate(writer, size)
-        return digest.hexdigest()
-
-    def _read(self, reader: int, view: memoryview, position: int, entry: Entry) -> int:
-        try:
-            return os.preadv(reader, [view], position)
-        except OSError as error:
-            full = self._payload.full_path(entry.path)
-            raise os_failure(SourceError, "read", full, error) from error
 
 
 def _is_large(record: Record) -> bool:
