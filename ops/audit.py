@@ -177,7 +177,7 @@ def _audit(
     _, files, size, *_ = entries.tally()
     jobs = fitting_jobs(effort.jobs, files=files, size=size)
     payload = snapshot.instance.attachments
-    trees = Trees(source=payload, blame="destination", stored=True, from_disk=effort.from_disk)
+    trees = Trees(source=payload, blame="destination", from_store=True, from_disk=effort.from_disk)
     try:
         with crew(trees, jobs=jobs) as workers:
             wrong += _wrong_with_manifest(snapshot, snapshot.summary, entries, workers)

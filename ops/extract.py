@@ -58,7 +58,7 @@ def extract(
             )
         _make(directory)
         progress(Progress(step="restore files"))
-        trees = Trees(source=snapshot.instance.attachments, copy=directory, restores=True)
+        trees = Trees(source=snapshot.instance.attachments, copy=directory, from_store=True)
         try:
             with crew(trees, jobs=1) as workers:
                 workers.start(Restoring(chosen))

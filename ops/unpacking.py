@@ -64,7 +64,7 @@ def unpack_snapshot(
     entries = read_entries_of(snapshot, spill)
     tree = summary.attachments
     jobs = fitting_jobs(jobs, files=tree.files, size=tree.bytes)
-    trees = Trees(source=snapshot.instance.attachments, copy=copy.attachments, restores=True)
+    trees = Trees(source=snapshot.instance.attachments, copy=copy.attachments, from_store=True)
     with (
         crew(trees, jobs=jobs, keep=keep) as workers,
         flushing(sync, background=workers.parallel) as flusher,

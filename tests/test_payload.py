@@ -168,7 +168,7 @@ def restore(
     """Make a tree again, check it by reading it, and return what could be kept of it."""
     destination.mkdir(mode=0o700)
     entries = read_ledger(stored.ledger)
-    listed = Trees(source=stored.payload, copy=destination, restores=True)
+    listed = Trees(source=stored.payload, copy=destination, from_store=True)
     with deadline(), crew(listed, jobs=jobs, advance=advance) as workers:
         workers.start(Restoring(entries, files))
         workers.finish()
@@ -183,7 +183,7 @@ def restore(
 
 def inspect(stored: Stored, entries: Catalogue | None = None, *, jobs: int = 1) -> Inspection:
     """Check a payload, against its ledger where nothing else is given."""
-    listed = Trees(source=stored.payload, blame="destination", stored=True)
+    listed = Trees(source=stored.payload, blame="destination", from_store=True)
     with deadline(), crew(listed, jobs=jobs) as workers:
         inspection = Inspection(read_ledger(stored.ledger) if entries is None else entries)
         workers.start(inspection)
@@ -990,7 +990,11 @@ def test_how_work_is_done_travels_between_processes(tmp_path: Path) -> None:
     for earlier in (None, (tmp_path / "a\udcff", tmp_path / "b")):
         for stored in (True, False):
             listed = Trees(
-                source=tmp_path, copy=tmp_path, stored=stored, restores=not stored, earlier=earlier
+                source=tmp_path,
+                copy=tmp_path,
+                stored=stored,
+                from_store=not stored,
+                earlier=earlier,
             )
             assert Trees.unpacked(listed.packed()) == listed
 

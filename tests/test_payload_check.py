@@ -82,7 +82,7 @@ def inspect(
     pieces: Callable[[int], None] = lambda _count: None,
     files: Callable[[int], None] = lambda _files: None,
 ) -> Inspection:
-    listed = Trees(source=stored.payload, blame="destination", stored=True, from_disk=from_disk)
+    listed = Trees(source=stored.payload, blame="destination", from_store=True, from_disk=from_disk)
     with deadline(), crew(listed, jobs=jobs, advance=pieces) as workers:
         inspection = Inspection(
             read_ledger(stored.ledger) if entries is None else entries,

@@ -64,7 +64,7 @@ def make(
     """Make a tree; return what could be kept of it, and what its check says."""
     destination.mkdir(mode=0o700, exist_ok=True)
     entries = read_ledger(stored.ledger)
-    listed = Trees(source=stored.payload, copy=destination, restores=True)
+    listed = Trees(source=stored.payload, copy=destination, from_store=True)
     with deadline(), crew(listed, jobs=jobs, advance=advance) as workers:
         workers.start(Restoring(entries))
         workers.finish()
@@ -201,7 +201,7 @@ def test_holes_of_a_payload_that_cannot_be_found_stop_a_restore(tmp_path: Path) 
     stored, _ = store(tmp_path / "source", tmp_path / "snapshot")
     entries = read_ledger(stored.ledger)
     (tmp_path / "again").mkdir()
-    listed = Trees(source=stored.payload, copy=tmp_path / "again", restores=True)
+    listed = Trees(source=stored.payload, copy=tmp_path / "again", from_store=True)
 
     def work() -> None:
         with crew(listed, jobs=1) as workers:
@@ -316,7 +316,7 @@ def test_a_destination_that_is_not_there_is_a_failure(tmp_path: Path, jobs: int)
         entries = read_ledger(stored.ledger)
 
         def work() -> None:
-            listed = Trees(source=stored.payload, copy=tmp_path / "nowhere", restores=True)
+            listed = Trees(source=stored.payload, copy=tmp_path / "nowhere", from_store=True)
             with crew(listed, jobs=jobs) as workers:
                 workers.start(Restoring(entries))
                 workers.finish()

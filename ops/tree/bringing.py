@@ -5,6 +5,7 @@ import stat
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from ops.errors import DestinationError, SourceError, os_failure
 from ops.model import Entry, Kind
@@ -28,8 +29,10 @@ from ops.tree.records import (
     Record,
     record_of,
 )
-from ops.tree.sharing import Sharer
 from ops.tree.work import KEPT, LARGE_BYTES, NEW, UNCHANGED, Found, Link
+
+if TYPE_CHECKING:
+    from ops.tree.sharing import Sharer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,7 +91,7 @@ class Bringer:
         *,
         digests: bool,
         advance: Callable[[int], None],
-        earlier: Sharer | None = None,
+        earlier: "Sharer | None" = None,
     ) -> None:
         self._earlier = earlier
         self.copier = Copier(source, copy, digests=digests, advance=advance)
@@ -220,11 +223,11 @@ class Bringer:
         if record is None:
             return False
         self._advance(record[SIZE])
-        bringing.add(self._share_same(path, record))
+        if self._earlier is not None:
+            record = self._earlier.share_same(path, record)
+        bringing.records.append(record)
+        bringing.copied.append(name)
         return True
-
-    def _share_same(self, path: bytes, record: Record) -> Record:
-        return record if self._earlier is None else self._earlier.share_same(path, record)
 
     def copy_any(self, path: bytes, name: bytes, bringing: Brought, *, most: int | None) -> None:
         """Copy an entry of any kind, or put it aside for later.
@@ -255,7 +258,9 @@ class Bringer:
             bringing.linked.append((name, *copied.entry.identity, NEW, b""))
             self.copier.remove(entry.path, directory=False)
             return
-        record = self._share_same(path, record_copied(name, copied))
+        record = record_copied(name, copied)
+        if self._earlier is not None:
+            record = self._earlier.share_same(path, record)
         bringing.add(record, settled=copied.settled)
 
     def _stat(self, path: bytes, name: bytes) -> os.stat_result | None:

@@ -24,46 +24,41 @@ are shared and their bytes, and all bytes by name; then paths and targets of sym
 of one file count each, its bytes once, but for the last."""
 
 
-class Describer:
-    """Turns records into lines: the work of one worker."""
+def describe(prefix: bytes, folders: Sequence[tuple[bytes, Record, Sequence[bytes]]]) -> Described:
+    """Turn the records of directories into lines: the work of one worker.
 
-    def describe(
-        self, prefix: bytes, folders: Sequence[tuple[bytes, Record, Sequence[bytes]]]
-    ) -> Described:
-        """Describe directories.
-
-        Args:
-            prefix: What precedes every path in the manifest.
-            folders: For each its path, its record and the packed records of its files.
-        """
-        ledger: list[bytes] = []
-        manifest: list[bytes] = []
-        links: list[tuple[bytes, bytes]] = []
-        files = size = shared = shared_size = named = 0
-        for path, own, packed in folders:
-            records = [record for part in packed for record in unpack(part)]
-            ledger.append(encode_folder(path, own, records))
-            where = prefix + (stored_path(path) + b"/" if path else b"")
-            for record in records:
-                if stat.S_ISLNK(record[MODE]):
-                    links.append((join_path(path, record[NAME]), record[TARGET]))
-                if not stat.S_ISREG(record[MODE]):
-                    continue
-                name = stored_name(record[NAME])
-                manifest.append(b"%s  %s%s\n" % (record[DIGEST].hex().encode(), where, name))
-                files += 1
-                named += record[SIZE]
-                own_size = 0 if record[LINK] else record[SIZE]
-                size += own_size
-                if record[FLAGS] & SHARED:
-                    shared += 1
-                    shared_size += own_size
-        return (
-            b"".join(ledger),
-            b"".join(manifest),
-            (files, size, shared, shared_size, named),
-            links,
-        )
+    Args:
+        prefix: What precedes every path in the manifest.
+        folders: For each its path, its record and the packed records of its files.
+    """
+    ledger: list[bytes] = []
+    manifest: list[bytes] = []
+    links: list[tuple[bytes, bytes]] = []
+    files = size = shared = shared_size = named = 0
+    for path, own, packed in folders:
+        records = [record for part in packed for record in unpack(part)]
+        ledger.append(encode_folder(path, own, records))
+        where = prefix + (stored_path(path) + b"/" if path else b"")
+        for record in records:
+            if stat.S_ISLNK(record[MODE]):
+                links.append((join_path(path, record[NAME]), record[TARGET]))
+            if not stat.S_ISREG(record[MODE]):
+                continue
+            name = stored_name(record[NAME])
+            manifest.append(b"%s  %s%s\n" % (record[DIGEST].hex().encode(), where, name))
+            files += 1
+            named += record[SIZE]
+            own_size = 0 if record[LINK] else record[SIZE]
+            size += own_size
+            if record[FLAGS] & SHARED:
+                shared += 1
+                shared_size += own_size
+    return (
+        b"".join(ledger),
+        b"".join(manifest),
+        (files, size, shared, shared_size, named),
+        links,
+    )
 
 
 class Describe:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ops.errors import DestinationError, SourceError, os_failure
 from ops.model import Entry, Kind
@@ -15,8 +16,10 @@ from ops.tree.metadata import ALL_KEPT, entry_from_stat, read_xattrs, remove_xat
 from ops.tree.parts import Part, Piece
 from ops.tree.records import HOST, INODE, LINK, NAME, Record, altered, entry_of, record_of
 from ops.tree.removal import remove_below
-from ops.tree.sharing import Sharer
 from ops.tree.work import LARGE_BYTES, MOST_NAMES, Found
+
+if TYPE_CHECKING:
+    from ops.tree.sharing import Sharer
 
 
 class FolderCopier:
@@ -37,7 +40,7 @@ class FolderCopier:
         *,
         digests: bool = True,
         advance: Callable[[int], None],
-        earlier: Sharer | None = None,
+        earlier: "Sharer | None" = None,
     ) -> None:
         self._source = source
         self._copy = copy

@@ -4,16 +4,18 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ops.errors import DestinationError, SourceError, os_failure
 from ops.tree.checkers import FolderChecker
 from ops.tree.directories import Directories
 from ops.tree.folders import FolderCopier
 from ops.tree.readers import EntryReader, FolderReader
-from ops.tree.sharing import Sharer, open_sharer
 from ops.tree.stored import Payload
 from ops.tree.work import Job, Trees
+
+if TYPE_CHECKING:  # a worker that only copies starts without it
+    from ops.tree.sharing import Sharer
 
 
 class Hand:
@@ -37,17 +39,14 @@ class Hand:
     def _learn(
         self, trees: Trees, advance: Callable[[int], None], stack: ExitStack
     ) -> dict[str, Callable[..., Any]]:
-        payload = trees.stored and trees.copy is None
-        source = self._open(trees.source, trees.blame, stack, payload or trees.restores)
+        source = self._open(trees.source, trees.blame, stack, trees.from_store)
         if trees.copy is None:
             if isinstance(source, Payload):
                 return _inspecting(source, trees, advance)
             return _reading(EntryReader(source, trees, advance))
         copy = self._open(trees.copy, "destination", stack, trees.stored)
         if isinstance(copy, Payload):
-            earlier = trees.earlier and open_sharer(*trees.earlier, copy)
-            if earlier is not None:
-                stack.callback(earlier.close)
+            earlier = _earlier(trees, copy, stack)
             methods = _copying(source, copy, trees, advance, earlier)
             return methods | _inspecting(copy, trees, advance)
         if isinstance(source, Payload):
@@ -88,16 +87,26 @@ class Hand:
         return tree
 
 
+def _earlier(trees: Trees, copy: Payload, stack: ExitStack) -> "Sharer | None":
+    """Return one who shares with an earlier snapshot, where there is one."""
+    if trees.earlier is None:
+        return None
+    from ops.tree.sharing import open_sharer
+
+    sharer = open_sharer(*trees.earlier, copy)
+    if sharer is not None:
+        stack.callback(sharer.close)
+    return sharer
+
+
 def _copying(
     source: Directories,
     copy: Directories,
     trees: Trees,
     advance: Callable[[int], None],
-    earlier: Sharer | None,
+    earlier: "Sharer | None",
 ) -> dict[str, Callable[..., Any]]:
-    folders = FolderCopier(
-        source, copy, digests=trees.digests, advance=advance, earlier=earlier or None
-    )
+    folders = FolderCopier(source, copy, digests=trees.digests, advance=advance, earlier=earlier)
     return {
         "update": folders.update_all,
         "names": folders.names,
@@ -125,11 +134,11 @@ def _reading(entries: EntryReader) -> dict[str, Callable[..., Any]]:
 def _inspecting(
     payload: Payload, trees: Trees, advance: Callable[[int], None]
 ) -> dict[str, Callable[..., Any]]:
-    from ops.tree.describing import Describer
+    from ops.tree.describing import describe
     from ops.tree.inspecting import Inspector
 
     inspector = Inspector(payload, from_disk=trees.from_disk, advance=advance)
-    return {"inspect": inspector.inspect, "describe": Describer().describe}
+    return {"inspect": inspector.inspect, "describe": describe}
 
 
 def _restoring(

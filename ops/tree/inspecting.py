@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from ops.errors import DestinationError, os_failure
+from ops.errors import DestinationError, OpsError, os_failure
 from ops.tree.blocks import unpack
 from ops.tree.directories import QUIET_FLAGS, join_path
 from ops.tree.listing import list_directory
@@ -170,10 +170,8 @@ class Inspector:
             raise self._unreadable(path, error) from error
         return "a file that can be read", str(error.strerror)
 
-    def _unreadable(self, path: bytes, error: OSError) -> DestinationError:
-        failure = os_failure(DestinationError, "read", self._payload.full_path(path), error)
-        assert isinstance(failure, DestinationError)  # noqa: S101 - it is of the class given
-        return failure
+    def _unreadable(self, path: bytes, error: OSError) -> OpsError:
+        return os_failure(DestinationError, "read", self._payload.full_path(path), error)
 
 
 def _judge(status: os.stat_result, record: Record) -> tuple[str, str] | None:

@@ -42,9 +42,9 @@ class Trees:
     `source` is the tree to read; with a `copy`, it is copied there. `blame` says whose failure
     it is when it cannot be read, "source" or "destination". `digests` are made of what is read,
     and of nothing where they are not wanted; `from_disk` has the kernel forget a file's pages
-    before it is read. `stored` makes the copy a payload (`ops.tree.stored`), or the source where
-    there is no copy; the copy shares what did not change with `earlier`: the ledger of a snapshot
-    and its payload. `restores` makes the source a payload, and the copy a tree.
+    before it is read. `from_store` says that the source is a payload (`ops.tree.stored`), `stored`
+    that the copy is to be one, which shares what did not change with `earlier`: the ledger of a
+    snapshot and its payload.
     """
 
     source: Path
@@ -52,8 +52,8 @@ class Trees:
     blame: str = "source"
     digests: bool = True
     from_disk: bool = False
+    from_store: bool = False
     stored: bool = False
-    restores: bool = False
     earlier: tuple[Path, Path] | None = None
 
     def of_copy(self) -> "Trees":
@@ -64,21 +64,21 @@ class Trees:
         """Return plain values, for a pipe."""
         copy = None if self.copy is None else os.fsencode(self.copy)
         earlier = self.earlier and (os.fsencode(self.earlier[0]), os.fsencode(self.earlier[1]))
-        how = self.blame, self.digests, self.from_disk, self.stored, self.restores
+        how = self.blame, self.digests, self.from_disk, self.from_store, self.stored
         return os.fsencode(self.source), copy, how, earlier
 
     @classmethod
     def unpacked(cls, values: Packed) -> "Trees":
         """Return what those values were of."""
-        source, copy, (blame, digests, from_disk, stored, restores), earlier = values
+        source, copy, (blame, digests, from_disk, from_store, stored), earlier = values
         return cls(
             source=Path(os.fsdecode(source)),
             copy=None if copy is None else Path(os.fsdecode(copy)),
             blame=blame,
             digests=digests,
             from_disk=from_disk,
+            from_store=from_store,
             stored=stored,
-            restores=restores,
             earlier=earlier and (Path(os.fsdecode(earlier[0])), Path(os.fsdecode(earlier[1]))),
         )
 
