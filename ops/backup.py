@@ -1,6 +1,5 @@
 """Make a snapshot of an instance in a store: capture, check, publish by one rename."""
 
-import os
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 from ops import __version__
 from ops.bag import ATTACHMENTS, DATABASE, damaged_tags, finish_bag
-from ops.destination import nearest_directory
 from ops.errors import DestinationError, SourceError
 from ops.making import Made, make_payload
 from ops.model import Clock, Instance, Progress, ReportProgress
@@ -16,7 +14,7 @@ from ops.names import display
 from ops.overlap import refuse_overlap
 from ops.profile import Profile
 from ops.report import Room, finding_document
-from ops.room import require_room
+from ops.room import Need, add_rooms, require_room
 from ops.settlement import refuse_unsettled
 from ops.snapshot import (
     DAILY,
@@ -30,6 +28,7 @@ from ops.snapshot import (
 )
 from ops.source import Location
 from ops.store import (
+    LATEST,
     Snapshot,
     append_event,
     check_store,
@@ -132,15 +131,11 @@ def plan_backup(request: BackupRequest, *, progress: ReportProgress) -> BackupPl
 
 def _measure_room(store: Path, source: SourceSurvey) -> Room:
     """Add up what is new for sure: the database, and the attachments that were counted."""
-    place = nearest_directory(store)
-    free = os.statvfs(place)
-    return Room(
-        path=str(place),
-        bytes_needed=source.database.room + source.size.room + _SPARE_BYTES,
-        bytes_free=free.f_bavail * free.f_frsize if free.f_blocks else None,
-        inodes_needed=source.size.entries if source.size.room else 0,
-        inodes_free=free.f_favail if free.f_files else None,
-    )
+    size = source.database.room + source.size.room
+    inodes = source.size.entries if source.size.room else 0
+    need = Need(path=store / LATEST, bytes=size, inodes=inodes)
+    (room,) = add_rooms([need], spare_bytes=_SPARE_BYTES)
+    return room
 
 
 def run_backup(plan: BackupPlan, *, clock: Clock, progress: ReportProgress) -> BackupOutcome:
@@ -234,20 +229,14 @@ def _summarise(plan: BackupPlan, store: Path, made: Made, seconds: float) -> Sum
 
 
 def _details(plan: BackupPlan, made: Made) -> dict[str, Any]:
-    source, captured = plan.source.instance, made.captured
+    source = plan.source.instance
     return {
         "source": {
             "database": display(source.database),
             "attachments": display(source.attachments),
             "origin": plan.request.source.origin,
         },
-        "captured": {
-            "way": captured.way,
-            "rounds": captured.rounds,
-            "recopied": captured.recopied,
-            "pinned_seconds": round(captured.pinned_seconds, 6),
-            "held_seconds": round(captured.held_seconds, 6),
-        },
+        "captured": made.captured.figures(),
         "checks": asdict(made.counts),
         "findings": [finding_document(finding) for finding in made.findings],
     }

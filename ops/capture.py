@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from ops.errors import BusyError, SourceError, os_failure
 from ops.gate import Matching
@@ -39,6 +40,16 @@ class Capture:
     pinned_seconds: float
     held_seconds: float
     database_kept: Kept
+
+    def figures(self) -> dict[str, Any]:
+        """Return how it went, as JSON values."""
+        return {
+            "way": self.way,
+            "rounds": self.rounds,
+            "recopied": self.recopied,
+            "pinned_seconds": round(self.pinned_seconds, 6),
+            "held_seconds": round(self.held_seconds, 6),
+        }
 
 
 def capture(

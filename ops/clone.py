@@ -125,7 +125,7 @@ def plan_clone(request: Request, *, quick: bool = False, progress: ReportProgres
     refuse_overlap(source.instance, destination.instance, manifest)
     if manifest is not None:
         refuse_other_file(manifest)
-    rooms = tuple(measure_rooms(source, destination.instance, left))
+    rooms = measure_rooms(source, destination.instance, left)
     for room in rooms:
         require_room(room)
     return Plan(

@@ -158,18 +158,8 @@ def _prepare(scratch: Path, summary: Summary) -> Instance:
 
 def _run(request: DrillRequest, pair: Instance, scratch: Path, clock: Clock) -> CommandRun:
     """Run the command in a session of its own, so that all of it can be ended."""
-    profile = request.profile
-    environment = {
-        **request.environment,
-        **{
-            variable: os.fspath(path)
-            for variable, path in (
-                (profile.database_variable, pair.database),
-                (profile.attachments_variable, pair.attachments),
-            )
-            if variable
-        },
-    }
+    variables = request.profile.environment(pair)
+    environment = {**request.environment, **{key: str(path) for key, path in variables.items()}}
     started = clock.seconds()
     with tempfile.TemporaryFile(dir=scratch) as output:
         try:

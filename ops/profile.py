@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ops.errors import UsageError, os_failure
+from ops.model import Instance
 from ops.names import display
 
 DEFAULT_PROFILE = "ciso_assistant"
@@ -51,6 +52,14 @@ class Profile:
     def is_none(self) -> bool:
         """Whether it knows no application, so that foreign keys and references do not count."""
         return not self.tables and not self.references
+
+    def environment(self, instance: Instance) -> dict[str, Path]:
+        """Return the variables by which the application finds an instance; none where unknown."""
+        named = (
+            (self.database_variable, instance.database),
+            (self.attachments_variable, instance.attachments),
+        )
+        return {variable: path for variable, path in named if variable}
 
 
 def profile_names() -> tuple[str, ...]:

@@ -1,10 +1,9 @@
 """Put a snapshot back as an instance: the same pipeline as a clone, read from a store."""
 
-import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from ops.destination import DestinationSurvey, nearest_directory, survey_destination
+from ops.destination import DestinationSurvey, survey_destination
 from ops.errors import DestinationError, SourceError
 from ops.model import Clock, Finding, Instance, Progress, ReportProgress
 from ops.names import display
@@ -12,7 +11,7 @@ from ops.overlap import refuse_overlap
 from ops.profile import Profile
 from ops.replacing import Replacement, put_in_place
 from ops.report import CheckCounts, Room
-from ops.room import require_room
+from ops.room import Need, add_rooms, require_room
 from ops.settlement import find_left, require_unused
 from ops.snapshot import Summary
 from ops.store import Snapshot
@@ -22,6 +21,7 @@ from ops.workspace import workspace
 
 _SPARE_BYTES = 4 << 20
 _BLOCK = 4096
+_SPARE_INODES = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,28 +103,12 @@ def rooms_for(summary: Summary, destination: Instance) -> tuple[Room, ...]:
         DestinationError: A place cannot be looked at.
     """
     tree = summary.attachments
+    size = tree.bytes + tree.entries * _BLOCK
     needs = (
-        (destination.database, summary.database.size, 12),
-        (destination.attachments, tree.bytes + tree.entries * _BLOCK, tree.entries),
+        Need(path=destination.database, bytes=summary.database.size, inodes=_SPARE_INODES),
+        Need(path=destination.attachments, bytes=size, inodes=tree.entries),
     )
-    rooms: dict[int, Room] = {}
-    for path, size, inodes in needs:
-        place = nearest_directory(path.parent)
-        free = os.statvfs(place)
-        device = place.stat().st_dev
-        room = rooms.get(device) or Room(
-            path=str(place),
-            bytes_needed=_SPARE_BYTES,
-            bytes_free=free.f_bavail * free.f_frsize if free.f_blocks else None,
-            inodes_needed=0,
-            inodes_free=free.f_favail if free.f_files else None,
-        )
-        rooms[device] = replace(
-            room,
-            bytes_needed=room.bytes_needed + size,
-            inodes_needed=room.inodes_needed + inodes,
-        )
-    return tuple(rooms.values())
+    return add_rooms(needs, spare_bytes=_SPARE_BYTES)
 
 
 def run_restore(plan: RestorePlan, *, clock: Clock, progress: ReportProgress) -> RestoreOutcome:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops.destination import nearest_directory
@@ -22,36 +22,68 @@ _SPARE_INODES = 12
 
 def measure_rooms(
     source: SourceSurvey, destination: Instance, left: Mapping[Path, Left]
-) -> Iterable[Room]:
+) -> tuple[Room, ...]:
     """Add up what each file system must hold beside the old pair, which stays until the swap.
 
     What a killed run left, by place, is removed first and counts as free.
     """
     database = source.database.room * (2 if source.way is Way.COPY else 1)
     needs = (
-        (destination.database, database, _SPARE_INODES),
-        (destination.attachments, source.size.room, source.size.entries),
+        Need(path=destination.database, bytes=database, inodes=_SPARE_INODES),
+        Need(path=destination.attachments, bytes=source.size.room, inodes=source.size.entries),
     )
+    places = (need.path for need in needs)
+    freed = {path: left_bytes(path) for path in places if left.get(path) is Left.LITTER}
+    return add_rooms(needs, spare_bytes=_SPARE_BYTES, spare_inodes=_SPARE_INODES, freed=freed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What is to be written, beside what stands there, at a place."""
+
+    path: Path
+    bytes: int
+    inodes: int
+
+
+def add_rooms(
+    needs: Iterable[Need],
+    *,
+    spare_bytes: int,
+    spare_inodes: int = 0,
+    freed: Mapping[Path, int] | None = None,
+) -> tuple[Room, ...]:
+    """Add needs up by file system, and see what is free there.
+
+    Args:
+        needs: What goes where.
+        spare_bytes: For each file system, what comes on top.
+        spare_inodes: The same in inodes.
+        freed: By place, the bytes that are removed before anything is written.
+
+    Raises:
+        DestinationError: A file stands where a directory must be.
+    """
     rooms: dict[int, Room] = {}
-    for path, bytes_needed, inodes_needed in needs:
-        place = nearest_directory(path.parent)
+    for need in needs:
+        place = nearest_directory(need.path.parent)
         free = os.statvfs(place)
         device = place.stat().st_dev
         room = rooms.get(device) or Room(
             path=str(place),
-            bytes_needed=_SPARE_BYTES,
+            bytes_needed=spare_bytes,
             bytes_free=free.f_bavail * free.f_frsize if free.f_blocks else None,
-            inodes_needed=_SPARE_INODES,
+            inodes_needed=spare_inodes,
             inodes_free=free.f_favail if free.f_files else None,
         )
-        freed = left_bytes(path) if left.get(path) is Left.LITTER else 0
+        more = (freed or {}).get(need.path, 0)
         rooms[device] = replace(
             room,
-            bytes_free=None if room.bytes_free is None else room.bytes_free + freed,
-            bytes_needed=room.bytes_needed + bytes_needed,
-            inodes_needed=room.inodes_needed + inodes_needed,
+            bytes_free=None if room.bytes_free is None else room.bytes_free + more,
+            bytes_needed=room.bytes_needed + need.bytes,
+            inodes_needed=room.inodes_needed + need.inodes,
         )
-    return rooms.values()
+    return tuple(rooms.values())
 
 
 def require_room(room: Room) -> None:

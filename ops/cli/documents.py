@@ -21,28 +21,19 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
     """Return what `clone --json` prints."""
     captured, plan = outcome.capture, outcome.plan
     destination = plan.destination.instance
-    profile = plan.request.profile
     details = {
         "dry_run": False,
         **_plan(plan),
         "copied": {**asdict(outcome.totals), "bytes": outcome.totals.bytes},
         "captured": {
             "instant": captured.instant.isoformat(),
-            "way": captured.way,
-            "rounds": captured.rounds,
-            "recopied": captured.recopied,
-            "pinned_seconds": round(captured.pinned_seconds, 6),
-            "held_seconds": round(captured.held_seconds, 6),
+            **captured.figures(),
         },
         "checks": asdict(outcome.counts),
         "seconds": round(outcome.seconds, 6),
         "environment": {
             variable: display(path)
-            for variable, path in (
-                (profile.database_variable, destination.database),
-                (profile.attachments_variable, destination.attachments),
-            )
-            if variable
+            for variable, path in plan.request.profile.environment(destination).items()
         },
     }
     return Report(command="clone", findings=outcome.findings, details=details).document()

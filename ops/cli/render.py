@@ -8,8 +8,9 @@ from rich.text import Text
 from ops.cli.format import count_of, format_bytes, format_duration, shell_quote
 from ops.clone import Outcome, Plan
 from ops.destination import DestinationSurvey
-from ops.model import Finding, Severity
+from ops.model import Finding, Instance, Severity
 from ops.names import display
+from ops.profile import Profile
 from ops.report import CheckCounts, Report, Room
 from ops.verify import Verification, VerifyRequest
 
@@ -180,23 +181,20 @@ def outcome_lines(outcome: Outcome) -> list[Text]:
     ]
     if outcome.plan.request.manifest is not None:
         rows.append(("manifest", display(outcome.plan.request.manifest)))
-    profile = outcome.plan.request.profile
-    usage = [
-        Text(f"  export {variable}={shell_quote(path)}")
-        for variable, path in (
-            (profile.database_variable, destination.database),
-            (profile.attachments_variable, destination.attachments),
-        )
-        if variable
-    ]
-    if usage:
-        usage.insert(0, heading("To use the clone, set these and restart the application:"))
+    usage = "To use the clone, set these and restart the application:"
     return [
         heading(title, "bold green"),
         *facts(rows),
         *finding_lines(outcome.findings),
-        *usage,
+        *usage_lines(usage, outcome.plan.request.profile, destination),
     ]
+
+
+def usage_lines(title: str, profile: Profile, instance: Instance) -> list[Text]:
+    """Say how the application is told of an instance, where that is known."""
+    variables = profile.environment(instance).items()
+    lines = [Text(f"  export {variable}={shell_quote(path)}") for variable, path in variables]
+    return [heading(title), *lines] if lines else []
 
 
 def reference_words(referenced: int, right: int, orphans: int) -> str:

@@ -5,8 +5,15 @@ from typing import Any
 
 from rich.text import Text
 
-from ops.cli.format import count_of, format_bytes, format_duration, shell_quote
-from ops.cli.render import facts, finding_lines, heading, reference_words, tally
+from ops.cli.format import count_of, format_bytes, format_duration
+from ops.cli.render import (
+    facts,
+    finding_lines,
+    heading,
+    reference_words,
+    tally,
+    usage_lines,
+)
 from ops.extract import Extracted
 from ops.names import display
 from ops.report import Report
@@ -38,7 +45,7 @@ def plan_lines(plan: RestorePlan, *, keep: bool) -> list[Text]:
 def restored_lines(outcome: RestoreOutcome, kept: Snapshot | None) -> list[Text]:
     """Return the report of a restore."""
     plan, counts = outcome.plan, outcome.counts
-    destination, profile = plan.destination.instance, plan.request.profile
+    destination = plan.destination.instance
     title = f"Restored {plan.request.snapshot.name} in {format_duration(outcome.seconds)}"
     rows = [
         ("database", display(destination.database)),
@@ -49,17 +56,13 @@ def restored_lines(outcome: RestoreOutcome, kept: Snapshot | None) -> list[Text]
     ]
     if kept is not None:
         rows.append(("replaced", f"the old pair is snapshot {kept.name}"))
-    usage = [
-        Text(f"  export {variable}={shell_quote(path)}")
-        for variable, path in (
-            (profile.database_variable, destination.database),
-            (profile.attachments_variable, destination.attachments),
-        )
-        if variable
+    usage = "To use it, set these and restart the application:"
+    return [
+        heading(title, "bold green"),
+        *facts(rows),
+        *finding_lines(outcome.findings),
+        *usage_lines(usage, plan.request.profile, destination),
     ]
-    if usage:
-        usage.insert(0, heading("To use it, set these and restart the application:"))
-    return [heading(title, "bold green"), *facts(rows), *finding_lines(outcome.findings), *usage]
 
 
 def plan_document(plan: RestorePlan) -> dict[str, Any]:
