@@ -113,7 +113,7 @@ def take_space(space: Path) -> int | None:
     try:
         if os.fstat(descriptor).st_uid != os.geteuid():
             raise _not_ours(space)
-        taken = _lock(descriptor, fcntl.LOCK_EX) and _is_still(space, descriptor)
+        taken = try_lock(descriptor, fcntl.LOCK_EX) and is_still(space, descriptor)
     finally:
         if not taken:
             os.close(descriptor)
@@ -128,7 +128,12 @@ def _not_ours(space: Path) -> DestinationError:
     )
 
 
-def _lock(descriptor: int, how: int) -> bool:
+def try_lock(descriptor: int, how: int) -> bool:
+    """Lock an open file or directory (flock(2)); False where another process has it.
+
+    Raises:
+        OSError: The file system knows no locks.
+    """
     try:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -136,10 +141,10 @@ def _lock(descriptor: int, how: int) -> bool:
     return True
 
 
-def _is_still(space: Path, descriptor: int) -> bool:
-    """Tell whether a space was not removed, and made anew, before its lock was had."""
+def is_still(path: Path, descriptor: int) -> bool:
+    """Tell whether a path was not removed, and made anew, before its lock was had."""
     try:
-        return os.path.samestat(space.lstat(), os.fstat(descriptor))
+        return os.path.samestat(path.lstat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 
@@ -155,6 +160,6 @@ def is_claimed(space: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not _lock(descriptor, fcntl.LOCK_SH)  # two who look do not see each other
+        return not try_lock(descriptor, fcntl.LOCK_SH)  # two who look do not see each other
     finally:
         os.close(descriptor)

@@ -1,5 +1,6 @@
 """Make the payload of a snapshot, write down what it cannot hold, and check it."""
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -20,7 +21,6 @@ from ops.report import CheckCounts
 from ops.snapshot import DatabaseSummary
 from ops.sqlite.connection import connect
 from ops.sqlite.content import count_rows, list_tables
-from ops.sqlite.pages import digest_pages
 from ops.sqlite.sharing import share_pages
 from ops.store import Snapshot
 from ops.survey import SourceSurvey, refuse_damage
@@ -166,7 +166,8 @@ def _freeze_database(path: Path) -> DatabaseSummary:
         status = path.stat()
         os.chown(path, os.geteuid(), os.getegid())
         path.chmod(FILE_MODE)
-        pages = digest_pages(path)
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         connection = connect(path, "mode=ro&immutable=1", 0)
         try:
             tables = list_tables(connection)
@@ -178,8 +179,8 @@ def _freeze_database(path: Path) -> DatabaseSummary:
     except sqlite3.DatabaseError:
         tables, rows = (), 0  # its check is about to say what is wrong with it
     return DatabaseSummary(
-        size=pages.size,
-        sha256=pages.digest,
+        size=status.st_size,
+        sha256=digest,
         mode=f"{status.st_mode & 0o7777:04o}",
         uid=status.st_uid,
         gid=status.st_gid,

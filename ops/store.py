@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ops.bag import ATTACHMENTS, DATABASE, HISTORY, LEDGER, NEXT_HISTORY, SUMMARY
+from ops.claims import is_still
 from ops.destination import nearest_directory, require_writable
 from ops.disk import DISK, Disk
 from ops.errors import DestinationError, SourceError, os_failure, reach_failure
@@ -241,7 +242,7 @@ def _locked_history(path: Path) -> int:
         descriptor = os.open(path, flags, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.path.lexists(path) and os.path.samestat(os.fstat(descriptor), path.lstat()):
+            if is_still(path, descriptor):
                 return descriptor
         except BaseException:
             os.close(descriptor)

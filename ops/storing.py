@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from ops.bag import ATTACHMENTS, DATA
+from ops.claims import try_lock
 from ops.disk import DISK, Disk
 from ops.errors import BusyError, DestinationError, os_failure
 from ops.holders import describe_holders, find_holders
@@ -73,13 +74,10 @@ def _flocked(directory: Path, how: int) -> Iterator[int | None]:
         raise os_failure(DestinationError, "lock", directory, error) from error
     try:
         try:
-            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield None
-            return
+            had = try_lock(descriptor, how)
         except OSError as error:
             raise os_failure(DestinationError, "lock", directory, error) from error
-        yield descriptor
+        yield descriptor if had else None
     finally:
         os.close(descriptor)
 

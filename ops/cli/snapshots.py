@@ -1,5 +1,7 @@
 """The tasks around a store of snapshots."""
 
+from typing import TYPE_CHECKING
+
 from invoke.context import Context
 
 from ops.cli.clock import CLOCK
@@ -8,6 +10,10 @@ from ops.cli.decorator import Result, task
 from ops.cli.flags import HOLD, JOBS, JSON, KEEP, PROFILE, SOURCE, STORE
 from ops.errors import UsageError
 from ops.settings import parse_seconds, read_settings, required_store
+
+if TYPE_CHECKING:
+    from ops.retention import Decision
+    from ops.store import Snapshot
 
 
 @task(
@@ -183,25 +189,21 @@ def prune(
         )
     place = require_store(required_store(settings))
 
-    def decide() -> Pruned:
-        listed = list_snapshots(place)
-        decided = (
-            plan_removal(listed, remove) if remove else plan_prune(listed, policy, now=CLOCK.now())
-        )
-        return Pruned(decisions=decided)
+    def decide(listed: "tuple[Snapshot, ...]") -> "tuple[Decision, ...]":
+        if remove:
+            return plan_removal(listed, remove)
+        return plan_prune(listed, policy, now=CLOCK.now())
 
     if dry_run:
-        planned = decide()
-        return Result(
-            document=pruned_document(place, planned, dry_run=True),
-            lines=pruned_lines(planned, dry_run=True),
-        )
-    with locked_store(place), show_progress(messages()) as progress:
-        if accept:
-            event = Event(what=ACCEPTED, instant=CLOCK.now(), details={})
-            append_event(find_snapshot(place, accept), event)
-        pruned = prune_store(place, list_snapshots(place), decide().decisions, progress=progress)
+        pruned = Pruned(decisions=decide(list_snapshots(place)))
+    else:
+        with locked_store(place), show_progress(messages()) as progress:
+            if accept:
+                event = Event(what=ACCEPTED, instant=CLOCK.now(), details={})
+                append_event(find_snapshot(place, accept), event)
+            listed = list_snapshots(place)
+            pruned = prune_store(place, listed, decide(listed), progress=progress)
     return Result(
-        document=pruned_document(place, pruned, dry_run=False),
-        lines=pruned_lines(pruned, dry_run=False),
+        document=pruned_document(place, pruned, dry_run=dry_run),
+        lines=pruned_lines(pruned, dry_run=dry_run),
     )
