@@ -97,9 +97,7 @@ def plan_backup(request: BackupRequest, *, progress: ReportProgress) -> BackupPl
         BusyError: The database stayed locked.
     """
     store = check_store(request.store)
-    snapshots = list_snapshots(store) if store.is_dir() else ()
-    base = None if request.independent else newest_sound(snapshots)
-    before = newest_sound(one for one in snapshots if not one.flagged)
+    base, before = _earlier(store, request)
     wanted = request.source.instance
     unknown = refuse_unsettled((wanted.database, wanted.attachments), SourceError)
     source = survey_source(
@@ -127,6 +125,13 @@ def plan_backup(request: BackupRequest, *, progress: ReportProgress) -> BackupPl
     room = _measure_room(store, source)
     require_room(room)
     return BackupPlan(request=request, source=source, base=base, before=before, room=room)
+
+
+def _earlier(store: Path, request: BackupRequest) -> tuple[Snapshot | None, Snapshot | None]:
+    """Return the snapshot to share files with, and the one to compare sizes with."""
+    snapshots = list_snapshots(store) if store.is_dir() else ()
+    base = None if request.independent else newest_sound(snapshots)
+    return base, newest_sound(one for one in snapshots if not one.flagged)
 
 
 def _measure_room(store: Path, source: SourceSurvey) -> Room:
@@ -162,7 +167,8 @@ def back_up_locked(
     """
     began = clock.seconds()
     request = plan.request
-    plan = replace(plan, base=_trusted(plan.base, clock))
+    base, before = _earlier(store, request)  # another run may have made or pruned some meanwhile
+    plan = replace(plan, base=_trusted(base, clock), before=before)
     with new_snapshot(store) as bag:
         made = make_payload(
             bag,

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops.backup import BackupRequest, plan_backup
+from ops.backup import BackupRequest, plan_backup, run_backup
 from ops.bag import DATABASE, HISTORY
 from ops.demo_instance import build_instance, connect, insert_evidence
 from ops.demo_writer import writer
@@ -40,7 +40,7 @@ from ops.profile import load_profile
 from ops.retention import NEWEST, STOPPED, Policy
 from ops.snapshot import DAMAGED, REPLACED, Event, Shrinkage, Summary
 from ops.store import LATEST, MARKER, Snapshot, append_event, list_snapshots, make_store
-from ops.storing import locked_store
+from ops.storing import locked_store, remove_snapshot
 from tests.command import from_flags
 from tests.filesystem import (
     Directory,
@@ -330,6 +330,22 @@ def test_snapshots_of_a_busy_source_are_whole(tmp_path: Path) -> None:
 
 
 # What did not change is shared
+
+
+def test_what_another_run_made_and_pruned_meanwhile_is_reckoned_with(
+    instance: Instance, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    first = back_up(instance, store)
+    planned = plan_backup(backup_request(instance, store), progress=quiet)
+    second = back_up(instance, store)
+    with locked_store(store):
+        assert remove_snapshot(store, first)
+    third = run_backup(planned, clock=CLOCK, progress=quiet).snapshot
+    summary = summary_of(third)
+    assert summary.based_on == second.name
+    assert summary.attachments.shared_files == summary.attachments.files
+    assert list_snapshots(store)[0].name == second.name
 
 
 def test_a_second_run_shares_every_unchanged_file(instance: Instance, tmp_path: Path) -> None:
