@@ -20,19 +20,28 @@ class Night:
     pruned: Pruned | None
 
 
-def plan_nightly(plan: BackupPlan, policy: Policy, *, clock: Clock) -> tuple[Decision, ...]:
+def plan_nightly(
+    plan: BackupPlan, policy: Policy, *, clock: Clock, require_offsite: bool = False
+) -> tuple[Decision, ...]:
     """Decide what a run now would keep, its own snapshot included; nothing is changed."""
     store = plan.request.store.resolve()
     listed = list_snapshots(store) if store.is_dir() else ()
     now = clock.now()
     coming = Dated(name=snapshot_name(now), instant=now, verified=True)
-    return plan_prune(listed, policy, now=now, coming=(coming,))
+    return plan_prune(listed, policy, now=now, coming=(coming,), require_offsite=require_offsite)
 
 
 def run_nightly(
-    plan: BackupPlan, policy: Policy, *, clock: Clock, progress: ReportProgress
+    plan: BackupPlan,
+    policy: Policy,
+    *,
+    clock: Clock,
+    progress: ReportProgress,
+    require_offsite: bool = False,
 ) -> Night:
     """Make a snapshot, check it, publish it; then prune, unless anything failed.
+
+    With `require_offsite`, what was never pushed stays.
 
     Raises:
         SourceError: The source cannot be read.
@@ -46,8 +55,7 @@ def run_nightly(
         pruned = None
         if not policy.empty:
             listed = list_snapshots(store)
-            decisions = keep_one(
-                plan_prune(listed, policy, now=clock.now()), outcome.snapshot.name, "just made"
-            )
+            decisions = plan_prune(listed, policy, now=clock.now(), require_offsite=require_offsite)
+            decisions = keep_one(decisions, outcome.snapshot.name, "just made")
             pruned = prune(store, listed, decisions, progress=progress)
     return Night(outcome=outcome, policy=policy, pruned=pruned)

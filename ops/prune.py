@@ -9,10 +9,12 @@ from ops.errors import SourceError, UsageError
 from ops.model import Progress, ReportProgress
 from ops.names import display
 from ops.retention import Dated, Decision, Policy, decide
+from ops.snapshot import last_push
 from ops.store import Snapshot
 from ops.storing import point_latest, remove_snapshot
 
 _REPLACED = "a restore replaced it: remove it by name"
+NOT_PUSHED = "no push off-site is recorded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,7 @@ def plan_prune(
     *,
     now: datetime,
     coming: tuple[Dated, ...] = (),
+    require_offsite: bool = False,
 ) -> tuple[Decision, ...]:
     """Decide which snapshots stay, the newest first; nothing is changed.
 
@@ -40,6 +43,7 @@ def plan_prune(
         policy: The rules.
         now: The time: a snapshot with a date in the future makes no other one old.
         coming: Snapshots to reckon with that are not there yet.
+        require_offsite: Keep those of which no push is recorded that restic confirmed.
     """
     listed = list(snapshots)
     aside = [
@@ -49,7 +53,11 @@ def plan_prune(
     ]
     dated = [_dated(one) for one in listed if not one.replaced]
     decided = decide((*dated, *coming), policy, now=now)
-    return tuple(sorted((*decided, *aside), key=_age, reverse=True))
+    decided = tuple(sorted((*decided, *aside), key=_age, reverse=True))
+    for one in listed if require_offsite else ():
+        if last_push(one.events, forgotten=True) is None:
+            decided = keep_one(decided, one.name, NOT_PUSHED)
+    return decided
 
 
 def keep_one(decisions: Iterable[Decision], name: str, reason: str) -> tuple[Decision, ...]:

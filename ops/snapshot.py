@@ -156,6 +156,10 @@ VERIFIED, DAMAGED, SAMPLED, ACCEPTED = "verified", "damaged", "sampled", "accept
 """What a check made of a snapshot: sound, not to be trusted, or sound as far as it looked; and that
 somebody said that it is as small as it should be."""
 
+PUSHED, PULLED, FORGOTTEN = "pushed", "pulled", "forgotten"
+"""That restic confirmed a copy off-site, that it came from there, and that the policy no longer
+keeps that copy."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
@@ -206,6 +210,22 @@ def is_verified(events: Iterable[Event]) -> bool:
         if event.what in {VERIFIED, DAMAGED}:
             sound = event.what == VERIFIED
     return sound
+
+
+def last_push(events: Iterable[Event], *, forgotten: bool = False) -> Event | None:
+    """Return what tells that a snapshot is off-site; None if nothing does.
+
+    Args:
+        events: What happened to it.
+        forgotten: Count a copy that was forgotten since: it had been there.
+    """
+    found: Event | None = None
+    for event in events:
+        if event.what in {PUSHED, PULLED}:
+            found = event
+        elif event.what == FORGOTTEN and not forgotten:
+            found = None
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,8 +50,11 @@ def locked_store(store: Path, disk: Disk = DISK) -> Iterator[int]:
 
 
 @contextmanager
-def used_snapshot(snapshot: Snapshot) -> Iterator[None]:
+def used_snapshot(snapshot: Snapshot) -> Iterator[int]:
     """Keep a snapshot from being removed for the length of a block.
+
+    Yields:
+        A descriptor that keeps it, also in processes that inherit it.
 
     Raises:
         BusyError: It is just being removed.
@@ -62,7 +65,7 @@ def used_snapshot(snapshot: Snapshot) -> Iterator[None]:
                 f"the snapshot is just being removed: {display(snapshot.path)}",
                 hint="name another one",
             )
-        yield
+        yield descriptor
 
 
 @contextmanager

@@ -37,3 +37,6 @@ KEEP = {
     "keep_within": "Keep all snapshots that are younger than this, before the newest: 1y6m14d12h.",
     "time_zone": "Whose calendar counts, for example Europe/Berlin. Default: UTC.",
 }
+REQUIRE_OFFSITE = {
+    "require_offsite": "Remove only what a push is recorded for that restic confirmed."
+}

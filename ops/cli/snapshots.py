@@ -7,7 +7,7 @@ from invoke.context import Context
 from ops.cli.clock import CLOCK
 from ops.cli.console import messages
 from ops.cli.decorator import Result, task
-from ops.cli.flags import HOLD, JOBS, JSON, KEEP, PROFILE, SOURCE, STORE
+from ops.cli.flags import HOLD, JOBS, JSON, KEEP, PROFILE, REQUIRE_OFFSITE, SOURCE, STORE
 from ops.errors import UsageError
 from ops.settings import parse_seconds, read_settings, required_store
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         **STORE,
         **SOURCE,
         **KEEP,
+        **REQUIRE_OFFSITE,
         "independent": "Copy every file instead of sharing the unchanged ones.",
         **HOLD,
         "dry_run": "Validate, tell what would be made and pruned, and stop.",
@@ -46,6 +47,7 @@ def backup_daily(
     hold_writers: str = "",
     jobs: str = "",
     profile: str = "",
+    require_offsite: bool = False,
     independent: bool = False,
     dry_run: bool = False,
     json: bool = False,
@@ -99,11 +101,13 @@ def backup_daily(
     with show_progress(messages()) as progress:
         plan = plan_backup(request, progress=progress)
         if dry_run:
-            decisions = plan_nightly(plan, policy, clock=CLOCK)
+            decisions = plan_nightly(plan, policy, clock=CLOCK, require_offsite=require_offsite)
             return Result(
                 document=planned_document(plan, decisions), lines=plan_lines(plan, decisions)
             )
-        night = run_nightly(plan, policy, clock=CLOCK, progress=progress)
+        night = run_nightly(
+            plan, policy, clock=CLOCK, progress=progress, require_offsite=require_offsite
+        )
     return Result(document=told_document(night), lines=backup_lines(night))
 
 
@@ -129,6 +133,7 @@ def snapshots(context: Context, *, store: str = "", json: bool = False) -> Resul
     help={
         **STORE,
         **KEEP,
+        **REQUIRE_OFFSITE,
         "remove": "Remove this snapshot instead, whatever the policy says.",
         "accept": "First accept that this snapshot is much smaller than the one before.",
         "dry_run": "Print what would stay and why, and stop.",
@@ -149,6 +154,7 @@ def prune(
     time_zone: str = "",
     remove: str = "",
     accept: str = "",
+    require_offsite: bool = False,
     dry_run: bool = False,
     json: bool = False,
 ) -> Result:
@@ -187,12 +193,18 @@ def prune(
         raise UsageError(
             "--accept goes with neither --dry-run nor --remove", hint="accept first, then prune"
         )
+    if require_offsite and remove:
+        raise UsageError(
+            "--require-offsite does not go with --remove",
+            hint="`inv offsite-status` tells whether it is off-site; --remove asks nothing",
+        )
     place = require_store(required_store(settings))
 
     def decide(listed: "tuple[Snapshot, ...]") -> "tuple[Decision, ...]":
         if remove:
             return plan_removal(listed, remove)
-        return plan_prune(listed, policy, now=CLOCK.now())
+        now = CLOCK.now()
+        return plan_prune(listed, policy, now=now, require_offsite=require_offsite)
 
     if dry_run:
         pruned = Pruned(decisions=decide(list_snapshots(place)))

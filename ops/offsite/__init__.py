@@ -1,0 +1,1 @@
+"""Snapshots off-site: pushed into a repository of restic's, and pulled back."""

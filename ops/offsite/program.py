@@ -1,0 +1,236 @@
+"""Run restic: find it, give it what it needs, follow what it says, and end it with us."""
+
+import contextlib
+import json
+import os
+import re
+import selectors
+import shutil
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ops.errors import OpsError, UsageError
+from ops.interrupts import held_signals
+from ops.names import display
+
+OLDEST = (0, 14)
+"""The oldest version that this is tested with."""
+
+_INSTALL = "apt-get install restic, or see https://restic.net; 0.14 or newer"
+_REPOSITORIES = ("RESTIC_REPOSITORY", "RESTIC_REPOSITORY_FILE")
+_PASSWORDS = ("RESTIC_PASSWORD", "RESTIC_PASSWORD_FILE", "RESTIC_PASSWORD_COMMAND")
+_CREDENTIALS = re.compile(r"(?<=://)[^\s\"'<>]*@")
+_END_SECONDS = 10.0
+_LOOK_SECONDS = 1.0
+_MOST_LINES = 200
+_PIECE = 1 << 16
+
+Take = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restic:
+    """The program, and what it finds its repository by; `failure` is what a bad one means.
+
+    `location` is the repository as it may be shown.
+    """
+
+    program: str
+    version: tuple[int, ...]
+    environment: Mapping[str, str]
+    location: str
+    failure: type[OpsError]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How it ended: its exit code, negative for a signal, and the last lines that it complained."""
+
+    code: int
+    complaints: tuple[str, ...]
+
+
+def redacted(text: str) -> str:
+    """Return a text without the credentials that a URL in it may hold."""
+    return display(_CREDENTIALS.sub("***@", text))
+
+
+def find_restic(environment: Mapping[str, str], failure: type[OpsError]) -> Restic:
+    """Find restic, and see that it is told its repository and password.
+
+    Args:
+        environment: Where restic's own variables are.
+        failure: The class of failure for a repository that cannot be used.
+
+    Raises:
+        UsageError: It is missing or too old, or a variable is missing.
+    """
+    program = shutil.which("restic", path=environment.get("PATH"))
+    if program is None:
+        raise UsageError("restic is not installed, or not on the PATH", hint=_INSTALL)
+    location = environment.get("RESTIC_REPOSITORY", "")
+    named = environment.get("RESTIC_REPOSITORY_FILE", "")
+    if not (location or named):
+        raise UsageError(
+            "nothing says where the off-site repository is",
+            hint="set RESTIC_REPOSITORY, or RESTIC_REPOSITORY_FILE; docs/offsite.md has examples",
+        )
+    if not any(environment.get(name) for name in _PASSWORDS):
+        raise UsageError(
+            "nothing says what the password of the off-site repository is",
+            hint="set RESTIC_PASSWORD_FILE, RESTIC_PASSWORD_COMMAND or RESTIC_PASSWORD",
+        )
+    # Times are handed over as UTC; a line every half second is enough.
+    own = {**environment, "TZ": "UTC"}
+    own.setdefault("RESTIC_PROGRESS_FPS", "2")
+    return Restic(
+        program=program,
+        version=_version_of(program, own),
+        environment=own,
+        location=redacted(location) if location else f"named in {display(named)}",
+        failure=failure,
+    )
+
+
+def _version_of(program: str, environment: Mapping[str, str]) -> tuple[int, ...]:
+    try:
+        said = subprocess.run(
+            [program, "version"],
+            check=False,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            timeout=_END_SECONDS,
+        ).stdout.decode("utf-8", "replace")
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsageError(f"cannot run {display(program)}: {error}", hint=_INSTALL) from error
+    found = re.match(r"restic (\d+)\.(\d+)(?:\.(\d+))?", said)
+    if found is None:
+        raise UsageError(f"this is not restic: {display(program)}", hint=_INSTALL)
+    version = tuple(int(part) for part in found.groups(default="0"))
+    if version < OLDEST:
+        shown = ".".join(map(str, version))
+        raise UsageError(f"restic {shown} is too old: {display(program)}", hint=_INSTALL)
+    return version
+
+
+def run_restic(
+    restic: Restic,
+    arguments: Sequence[str],
+    *,
+    take: Take,
+    retrying: Callable[[], None] = lambda: None,
+    directory: Path | None = None,
+    keep: tuple[int, ...] = (),
+) -> Ended:
+    """Run restic to its end; when a signal or an error stops us, it is ended first.
+
+    It has a session of its own: a key on the terminal stops us, and we stop it, so that it removes
+    its lock. Nobody answers its questions.
+
+    Args:
+        restic: The program.
+        arguments: What to do.
+        take: Called with each line of its standard output.
+        retrying: Called when it says that it tries something again.
+        directory: Where to run it.
+        keep: Descriptors that it inherits: a lock ends only with the last who works.
+
+    Raises:
+        UsageError: It cannot be started.
+    """
+    complaints: deque[str] = deque(maxlen=_MOST_LINES)
+
+    def complain(line: bytes) -> None:
+        said = line.decode("utf-8", "replace").strip()
+        if "retrying after" in said:
+            retrying()
+        elif said:
+            complaints.append(said)
+
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        with held_signals():  # nothing may be started and not be known to be
+            process = _start(restic, arguments, directory, keep)
+        _follow(process, take, complain)
+        return Ended(code=process.wait(), complaints=tuple(complaints))
+    finally:
+        if process is not None:
+            _end(process)
+
+
+def _start(
+    restic: Restic, arguments: Sequence[str], directory: Path | None, keep: tuple[int, ...]
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [restic.program, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=directory,
+            env=restic.environment,
+            pass_fds=keep,
+            start_new_session=True,
+        )
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise UsageError(f"cannot run {display(restic.program)}: {cause}", hint=_INSTALL) from error
+
+
+def _follow(process: subprocess.Popen[bytes], take: Take, complain: Take) -> None:
+    """Hand over what a process writes, line by line, until it closes both streams.
+
+    What it started may keep them open when it is gone: that is not waited for.
+    """
+    assert process.stdout is not None  # noqa: S101 - both are pipes
+    assert process.stderr is not None  # noqa: S101 - the same
+    streams: list[tuple[IO[bytes], Take]] = [(process.stdout, take), (process.stderr, complain)]
+    rest = {stream.fileno(): b"" for stream, _ in streams}
+    with selectors.DefaultSelector() as selector:
+        for stream, handler in streams:
+            selector.register(stream, selectors.EVENT_READ, handler)
+        while selector.get_map():
+            ready = selector.select(_LOOK_SECONDS)
+            if not ready and process.poll() is not None:
+                break
+            for key, _ in ready:
+                piece = os.read(key.fd, _PIECE)
+                *lines, rest[key.fd] = (rest[key.fd] + piece).split(b"\n")
+                if not piece:
+                    lines.append(rest[key.fd])
+                    selector.unregister(key.fileobj)
+                for line in lines:
+                    key.data(line)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End what still runs: restic removes its lock on SIGINT, and on no other signal."""
+    with held_signals():
+        if process.poll() is None:
+            _signal_group(process, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_END_SECONDS)
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def read_json(content: bytes) -> Any:
+    """Read a document or a message of restic's; None for what is none."""
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
