@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import time
 from collections.abc import Callable
@@ -24,8 +25,8 @@ from ops.offsite.repository import Copy
 from ops.retention import Policy
 from ops.snapshot import DAMAGED, FORGOTTEN, PULLED, PUSHED, VERIFIED, Event, last_push
 from ops.store import LATEST, MARKER, Snapshot, append_event, find_snapshot
-from tests.backends import free_port, require_program, write_script
-from tests.command import INV, ROOT, Ran, from_flags, run_here
+from tests.backends import free_port, require_program, serving, write_script
+from tests.command import INV, NOBODY, ROOT, Ran, from_flags, run_here
 from tests.filesystem import read
 from tests.test_audit import history
 from tests.test_backup import NIGHT
@@ -395,15 +396,26 @@ def test_no_repository_is_told(
     planned = here("push", "--store", store, "--init", "--dry-run", "--forget", "--keep-last", "1")
     assert "  1 kept, 0 would go\n" in planned.out
     assert not (tmp_path / "none").exists()
+    monkeypatch.setenv("RESTIC_REPOSITORY", "/proc/none")
+    ran = here("push", "--store", store, "--init")
+    assert (ran.code, "the repository cannot be made: /proc/none" in ran.error_line) == (4, True)
     monkeypatch.setenv("RESTIC_REPOSITORY", "nothing:known")
+    for named in ("", str(tmp_path / "missing")):
+        monkeypatch.setenv("RESTIC_REPOSITORY_FILE", named)
+        ran = here("push", "--store", store)
+        assert (ran.code, "this is no address of a repository" in ran.error_line) == (2, True)
+    monkeypatch.delenv("RESTIC_REPOSITORY")
     ran = here("push", "--store", store)
-    assert (ran.code, "this is no address of a repository" in ran.error_line) == (2, True)
+    assert (ran.code, f"repository: named in {tmp_path}/missing: " in ran.error_line) == (2, True)
 
 
 @pytest.mark.usefixtures("repository")
 def test_an_empty_repository_and_an_unknown_name_are_told(here: Run, store: Path) -> None:
     ran = here("pull", "--store", store)
     assert (ran.code, "the repository holds no snapshots" in ran.error_line) == (3, True)
+    told = here("offsite-status", "--store", store / "none")
+    assert told.out.startswith("0 snapshots off-site\n")
+    assert told.out.endswith("  store       no store\n")
     here("push", "--store", store)
     for name in ("2026-01-01T000000Z", "a\nb", "abcdef0123"):
         ran = here("pull", "--store", store, "--snapshot", name)
@@ -517,6 +529,73 @@ def test_what_calls_itself_a_snapshot_and_is_none_is_refused(
         bagged,
         says=f"what came back of {name} is damaged: nothing was published",
     )
+
+
+def test_what_restic_complains_of_is_told_and_the_check_decides(
+    here: Run, store: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An owner that cannot be set, on NFS for example, is no reason to be without a snapshot."""
+    here("push", "--store", store)
+    said = "ignoring error for /data: lchown: operation not permitted"
+    complain = f'echo "{said}" >&2; echo "Fatal: There were 1 errors" >&2; exit 1'
+    wrap(tmp_path, monkeypatch, after=complain, command="restore")
+    ran = here("pull", "--store", tmp_path / "new")
+    assert ran.code == 0, ran.err
+    assert "warning: all that came back is right, but restic complained: " in ran.out
+    ran = here("pull", "--store", tmp_path / "newer", "--json")
+    assert ran.document["complaint"] == said
+    lose = f"rm $5/data/attachments/*_11.pdf; {complain}"
+    wrap(tmp_path, monkeypatch, after=lose, command="restore")
+    newest = tmp_path / "newest"
+    ran = here("pull", "--store", newest)
+    assert (ran.code, f"damaged: {repository}: {said}" in ran.error_line) == (5, True)
+    assert "error missing: " in ran.err
+    assert names_in(newest) == litter_in(newest) == []
+    cut = f'rm -r "$5"/*; echo "ignoring error for /: dial tcp: i/o timeout" >&2; {complain}'
+    wrap(tmp_path, monkeypatch, after=cut, command="restore")
+    ran = here("pull", "--store", newest)
+    assert (ran.code, "cannot reach the repository" in ran.error_line) == (3, True)
+    wrap(tmp_path, monkeypatch, after="kill -9 $$", command="restore")
+    ran = here("pull", "--store", newest)
+    assert (ran.code, "ended by SIGKILL" in ran.error_line) == (1, True)
+    assert names_in(newest) == litter_in(newest) == []
+    assert len(listed(repository, tmp_path)) == 1
+
+
+def test_what_comes_back_is_ours_with_the_modes_of_a_snapshot(
+    here: Run, store: Path, repository: Path, tmp_path: Path
+) -> None:
+    (name,) = names_in(store)
+    before = read(store / name, times=False)
+    copy = tmp_path / "copy"
+    shutil.copytree(store / name, copy)
+    for path in (copy, *copy.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+        if os.geteuid() == 0:
+            os.chown(path, NOBODY, NOBODY)
+    bag = hashlib.sha256((copy / "tagmanifest-sha256.txt").read_bytes()).hexdigest()
+    take_in(repository, tmp_path, copy, "ciso-ops", f"snapshot={name}", f"bag={bag}")
+    new = tmp_path / "new"
+    assert here("pull", "--store", new).code == 0
+    after = read(new / name, times=False)
+    del before[b""], after[b""], after[b"history.jsonl"]
+    assert after == before
+    assert stat.S_IMODE((new / name / "history.jsonl").stat().st_mode) == 0o600
+    assert store_identity(new) == "", "the copy tells no number"
+
+
+def test_a_snapshot_too_damaged_to_tell_is_another_one(
+    here: Run, store: Path, repository: Path
+) -> None:
+    here("push", "--store", store)
+    (name,) = names_in(store)
+    (store / name / "tagmanifest-sha256.txt").unlink()
+    assert "here and off-site, but not the same" in here("offsite-status", "--store", store).out
+    ran = here("pull", "--store", store)
+    assert (ran.code, "not overwritten" in ran.error_line) == (4, True)
+    ran = here("push", "--store", store)
+    assert (ran.code, "cannot read " in ran.error_line) == (3, True)
+    assert repository.is_dir()
 
 
 # Several stores in one repository
@@ -715,6 +794,8 @@ def test_a_store_is_asked_for(here: Run, tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "file").write_text("x")
     assert here("offsite-status", "--store", tmp_path / "file").code == 3
     assert here("pull", "--store", tmp_path / "file").code == 4
+    ran = here("offsite-status", "--store", "/" + "x" * 300)
+    assert (ran.code, "cannot look at " in ran.error_line) == (3, True)
 
 
 # Stopped in the middle
@@ -823,6 +904,43 @@ def test_a_pull_that_is_killed_keeps_others_away_until_its_restic_ends(
     monkeypatch.setenv("PATH", os.environ["PATH"].split(os.pathsep, 1)[1])
     assert here("pull", "--store", place).code == 0
     assert litter_in(place) == []
+
+
+def test_a_connection_that_dies_is_told_and_the_next_push_goes_on(
+    here: Run, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Restic tries again for long; whoever does not want to wait stops it."""
+    rclone, port = require_program("rclone"), free_port()
+    served = tmp_path / "served"
+    served.mkdir()
+    Repository(served, (), UTC)
+    command = [rclone, "serve", "restic", "--addr", f"127.0.0.1:{port}", str(served)]
+    monkeypatch.setenv("RESTIC_REPOSITORY", f"rest:http://127.0.0.1:{port}/")
+    wrap(tmp_path, monkeypatch, limit="--limit-upload 20")
+    with serving(command, port, tmp_path / "log"):
+        process = start("push", "--store", store)
+        try:
+            pid = started(tmp_path / "number")
+            wait_until(lambda: bool(list((served / "locks").iterdir())))
+        except BaseException:
+            stop(process)
+            raise
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:  # the server is gone
+            if "restic tries again to reach the repository" in line:
+                break
+        process.terminate()
+        assert process.wait(_SECONDS) == CODES[signal.SIGTERM]
+    finally:
+        stop(process)
+    assert not is_alive(pid)
+    require_as_before(store, "push")
+    monkeypatch.setenv("PATH", os.environ["PATH"].split(os.pathsep, 1)[1])
+    with serving(command, port, tmp_path / "log"):
+        assert here("push", "--store", store).code == 0
+        shutil.rmtree(store)
+        assert here("pull", "--store", store).code == 0
 
 
 def stop_restic(pid: int) -> None:

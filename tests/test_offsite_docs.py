@@ -27,7 +27,7 @@ _SECONDS = 120
 
 def recipe(section: str) -> str:
     """Return the commands of a section."""
-    pattern = rf"^## {re.escape(section)}\n.*?^```sh\n(.*?)^```$"
+    pattern = rf"^##+ {re.escape(section)}\n.*?^```sh\n(.*?)^```$"
     found = re.search(pattern, PAGE, re.MULTILINE | re.DOTALL)
     assert found is not None, section
     return found[1]
@@ -86,6 +86,10 @@ def test_the_recipes_do_what_they_say(instance: Instance, tmp_path: Path, kind: 
         assert after == before
         if kind == "local":
             assert "  2 kept, 0 gone\n" in follow("Every night")
+            last = names_in(store)[-1]
+            told = follow("Those of before")
+            assert told.startswith(f"{name} is off-site already\n")
+            assert f"\n{last} is off-site already\n" in told
     assert (tmp_path / "etc" / "restic-password").stat().st_mode & 0o777 == 0o600
     assert (store / LATEST).is_symlink()
 
@@ -118,6 +122,8 @@ def environment_of(
 
 
 def test_every_recipe_is_run() -> None:
-    run = {*SECTIONS.values(), "The password", "Every night", "When the machine is gone"}
-    assert {part.splitlines()[0] for part in PAGE.split("\n## ") if "```sh" in part} == run
+    run = {*SECTIONS.values(), "The password", "Every night", "Those of before"}
+    run |= {"When the machine is gone"}
+    parts = re.split(r"^##+ ", PAGE, flags=re.MULTILINE)
+    assert {part.splitlines()[0] for part in parts if "```sh" in part} == run
     assert PAGE.count("```sh") == len(run)

@@ -137,6 +137,9 @@ RESTIC = Restic(
         (1, "Fatal: parsing repository location failed: invalid backend", UsageError, "no address"),
         (3, '{"message_type":"error","error":{},"during":"archival","item":"/"}', SourceError,
          "could not read all of the snapshot for the repository: HERE: /: archival"),
+        (1, "Fatal: /etc/repository does not exist", UsageError, "this is no address"),
+        (1, "Fatal: create key in repository at x failed: mkdir x: not a directory", SourceError,
+         "the repository cannot be made: HERE: create key in repository at x failed"),
         (1, "Fatal: something new", OpsError, "restic failed with exit code 1: something new"),
         (1, "", OpsError, "restic failed with exit code 1: it says nothing"),
         (1, '{"unknown": 1}', OpsError, 'exit code 1: {"unknown": 1}'),
@@ -179,6 +182,20 @@ def test_what_it_started_may_outlive_it(tmp_path: Path) -> None:
     while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z":
         assert time.monotonic() < deadline, "it is ended with the session"
         time.sleep(0.01)
+
+
+def test_it_is_ended_when_we_fail(tmp_path: Path) -> None:
+    """First as restic wants it, which then removes its lock; then for good."""
+
+    def fail(line: bytes) -> None:
+        raise ValueError(line.decode())
+
+    note = f"echo INT >>{tmp_path}/told"
+    for lines in (f"trap '{note}; exit 130' INT", f"trap '{note}' INT"):
+        restic = stand_in(tmp_path, lines, "echo begun", "while :; do sleep 0.1; done")
+        with pytest.raises(ValueError, match="begun"):
+            run_restic(restic, ["x"], take=fail, end_seconds=1)
+    assert (tmp_path / "told").read_text() == "INT\nINT\n"
 
 
 def test_that_it_tries_again_is_told(tmp_path: Path) -> None:

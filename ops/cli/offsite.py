@@ -202,13 +202,10 @@ def offsite_status(context: Context, *, store: str = "", json: bool = False) -> 
     """
     from ops.cli.offsiting import status_document, status_lines
     from ops.offsite.program import find_restic
-    from ops.offsite.status import look_offsite
-    from ops.store import require_store
+    from ops.offsite.status import find_store, look_offsite
 
     settings = read_settings(context.config.ops, store=store)
     restic = find_restic(settings.environment, SourceError)
-    place = absolute_path(settings.store, "--store") if settings.store else None
-    if place is not None:
-        place = require_store(place) if place.exists() else None
+    place = find_store(absolute_path(settings.store, "--store")) if settings.store else None
     found = look_offsite(restic, place)
     return Result(document=status_document(found), lines=status_lines(found))

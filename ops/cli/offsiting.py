@@ -89,10 +89,10 @@ def push_document(done: Push, forgetting: Forgetting | None) -> dict[str, Any]:
 def pull_plan_lines(plan: PullPlan) -> list[Text]:
     """Return what a pull would do."""
     rows = _pull_rows(plan)
-    if plan.present is not None:
+    size = plan.size
+    if size is None:
         rows.append(("to do", "nothing: the store has it already"))
-    elif plan.size is not None:
-        size = plan.size
+    else:
         rows.append(("to pull", f"{count_of(size.files, 'file')}, {format_bytes(size.bytes)}"))
     return [heading("Pull"), *facts(rows)]
 
@@ -117,7 +117,11 @@ def pull_lines(done: Pull) -> list[Text]:
     read = f"{count_of(audit.files_read, 'file')}, {format_bytes(audit.counts.bytes_read)} read"
     rows += [("checked", f"the bag, the database, {read}"), ("findings", tally(audit.findings))]
     title = f"Pulled {done.snapshot.name} in {format_duration(done.seconds)}"
-    return [heading(title, "bold green"), *facts(rows), *finding_lines(audit.findings)]
+    lines = [heading(title, "bold green"), *facts(rows), *finding_lines(audit.findings)]
+    if done.complaint:
+        said = f"all that came back is right, but restic complained: {done.complaint}"
+        lines.append(Text.assemble(("warning: ", "yellow"), said))
+    return lines
 
 
 def pull_plan_document(plan: PullPlan) -> dict[str, Any]:
@@ -135,6 +139,7 @@ def pull_document(done: Pull) -> dict[str, Any]:
         snapshot=snapshot_document(done.snapshot),
         checks=None if audit is None else asdict(audit.counts),
         findings=[] if audit is None else [finding_document(one) for one in audit.findings],
+        complaint=done.complaint or None,
         seconds=round(done.seconds, 6),
     )
 

@@ -14,6 +14,8 @@ from ops.errors import (
 )
 from ops.offsite.program import Ended, Restic, read_json, redacted
 
+_END = re.compile(r"There were \d+ errors")
+_LEFT_OUT = re.compile(r"ignoring error for|: \S")
 _STOPPED = 128 + signal.SIGINT
 
 
@@ -31,13 +33,9 @@ class Meaning:
     said: str
     hint: str
 
-    def fits(self, ended: Ended, text: str) -> bool:
-        """Tell whether this is what happened."""
-        return (self.code != 0 and ended.code == self.code) or bool(self.pattern.search(text))
-
 
 def _any_of(*patterns: str) -> re.Pattern[str]:
-    return re.compile("|".join(patterns), re.IGNORECASE)
+    return re.compile("|".join(patterns), re.IGNORECASE | re.MULTILINE)
 
 
 _ABSENT = Meaning(
@@ -63,10 +61,15 @@ _MEANINGS = (
         hint="look at RESTIC_PASSWORD, RESTIC_PASSWORD_FILE or RESTIC_PASSWORD_COMMAND",
     ),
     Meaning(
-        pattern=_any_of("parsing repository location", "invalid backend", "RESTIC_REPOSITORY"),
+        pattern=_any_of(
+            "parsing repository location",
+            "invalid backend",
+            "mutually exclusive",
+            r"^Fatal: \S+ does not exist$",
+        ),
         kind=UsageError,
         said="this is no address of a repository",
-        hint="docs/offsite.md has one for each kind of place",
+        hint="look at RESTIC_REPOSITORY or RESTIC_REPOSITORY_FILE, of which there must be one",
     ),
     Meaning(
         pattern=_any_of("no space left", "quota (?:has been )?exceeded"),
@@ -114,6 +117,7 @@ _MEANINGS = (
             "does not match",
             "invalid character",
             "StreamPack",
+            "ignoring error for",
             r"there were \d+ errors",
             "truncated",
         ),
@@ -122,6 +126,11 @@ _MEANINGS = (
         hint="`restic check --read-data` tells what is lost; keep it, and push to a new one",
     ),
     _ABSENT,
+    Meaning(
+        pattern=_any_of("create (?:repository|key) "),
+        said="the repository cannot be made",
+        hint="look at the place where it is to be",
+    ),
     Meaning(
         pattern=_any_of("sftp session", "subprocess (?:ssh|rclone)"),
         said="cannot reach the repository",
@@ -135,7 +144,7 @@ _MEANINGS = (
         hint="`inv verify --store DIR` tells what is wrong with it; nothing was recorded",
     ),
 )
-"""The first that fits counts."""
+"""restic's own code counts, then the first pattern that is found."""
 
 
 def explain(restic: Restic, ended: Ended) -> OpsError:
@@ -163,9 +172,20 @@ def is_absent(ended: Ended) -> bool:
     return ended.code > 0 and _meaning(ended, _complaints(ended)) is _ABSENT
 
 
+def left_out(ended: Ended) -> str:
+    """Return what a restore complained of that came to its end all the same; empty if it did not.
+
+    It may have left out an owner that this file system does not take, or a file that is lost.
+    """
+    said = _complaints(ended)
+    return _line(said, _LEFT_OUT) if ended.code == 1 and any(map(_END.search, said)) else ""
+
+
 def _meaning(ended: Ended, said: tuple[str, ...]) -> Meaning | None:
     text = "\n".join(said)
-    return next((one for one in _MEANINGS if one.fits(ended, text)), None)
+    by_code = (one for one in _MEANINGS if one.code and one.code == ended.code)
+    by_pattern = (one for one in _MEANINGS if one.pattern.search(text))
+    return next(by_code, None) or next(by_pattern, None)
 
 
 def _complaints(ended: Ended) -> tuple[str, ...]:

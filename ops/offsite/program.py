@@ -25,7 +25,7 @@ _INSTALL = "apt-get install restic, or see https://restic.net; 0.14 or newer"
 _REPOSITORIES = ("RESTIC_REPOSITORY", "RESTIC_REPOSITORY_FILE")
 _PASSWORDS = ("RESTIC_PASSWORD", "RESTIC_PASSWORD_FILE", "RESTIC_PASSWORD_COMMAND")
 _CREDENTIALS = re.compile(r"(?<=://)[^\s\"'<>]*@")
-_END_SECONDS = 10.0
+_ANSWER_SECONDS = 10.0
 _LOOK_SECONDS = 1.0
 _MOST_LINES = 200
 _PIECE = 1 << 16
@@ -105,7 +105,7 @@ def _version_of(program: str, environment: Mapping[str, str]) -> tuple[int, ...]
             capture_output=True,
             stdin=subprocess.DEVNULL,
             env=environment,
-            timeout=_END_SECONDS,
+            timeout=_ANSWER_SECONDS,
         ).stdout.decode("utf-8", "replace")
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"cannot run {display(program)}: {error}", hint=_INSTALL) from error
@@ -127,6 +127,7 @@ def run_restic(
     retrying: Callable[[], None] = lambda: None,
     directory: Path | None = None,
     keep: tuple[int, ...] = (),
+    end_seconds: float = 10.0,
 ) -> Ended:
     """Run restic to its end; when a signal or an error stops us, it is ended first.
 
@@ -140,6 +141,7 @@ def run_restic(
         retrying: Called when it says that it tries something again.
         directory: Where to run it.
         keep: Descriptors that it inherits: a lock ends only with the last who works.
+        end_seconds: How long it may take to end when it is told to.
 
     Raises:
         UsageError: It cannot be started.
@@ -161,7 +163,7 @@ def run_restic(
         return Ended(code=process.wait(), complaints=tuple(complaints))
     finally:
         if process is not None:
-            _end(process)
+            _end(process, end_seconds)
 
 
 def _start(
@@ -209,18 +211,17 @@ def _follow(process: subprocess.Popen[bytes], take: Take, complain: Take) -> Non
                     key.data(line)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], seconds: float) -> None:
     """End what still runs: restic removes its lock on SIGINT, and on no other signal."""
     with held_signals():
         if process.poll() is None:
             _signal_group(process, signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_END_SECONDS)
+                process.wait(seconds)
         _signal_group(process, signal.SIGKILL)
         process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+        for stream in filter(None, (process.stdout, process.stderr)):
+            stream.close()
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:

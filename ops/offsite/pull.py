@@ -14,7 +14,7 @@ from ops.model import Clock, Progress, ReportProgress
 from ops.names import display
 from ops.offsite.identity import give_identity, store_identity
 from ops.offsite.program import Restic
-from ops.offsite.push import bag_digest
+from ops.offsite.push import bag_digest, is_copy
 from ops.offsite.repository import Copy, list_contents, list_copies, repository_id, restore
 from ops.offsite.tally import Tally
 from ops.profile import Profile
@@ -45,7 +45,10 @@ class PullRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullPlan:
-    """What a pull is going to do; `present` is the snapshot where the store has it already."""
+    """What a pull is going to do.
+
+    `present` is the snapshot where the store has it already; then there is neither size nor room.
+    """
 
     request: PullRequest
     repository: str
@@ -57,11 +60,15 @@ class PullPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pull:
-    """What came of it; `audit` is None where the snapshot was there already."""
+    """What came of it; `audit` is None where the snapshot was there already.
+
+    `complaint` is what restic complained of, although all that came back is right.
+    """
 
     plan: PullPlan
     snapshot: Snapshot
     audit: Audit | None
+    complaint: str = ""
     seconds: float
 
 
@@ -146,7 +153,7 @@ def _present(listed: Sequence[Snapshot], copy: Copy) -> Snapshot | None:
     for one in listed:
         if one.name != copy.name:
             continue
-        if one.verified and bag_digest(one.path) == copy.bag:
+        if one.verified and is_copy(copy, one):
             return one
         raise DestinationError(
             f"the store has a snapshot of this name, which is not overwritten: {display(one.path)}",
@@ -175,22 +182,15 @@ def run_pull(plan: PullPlan, *, clock: Clock, progress: ReportProgress) -> Pull:
         _present(listed, copy)  # another run may have made one meanwhile
         with new_snapshot(store) as bag:
             # Its processes keep the lock of the store, so that nobody else comes near.
-            restore(request.restic, copy.id, bag, keep=(lock,), progress=progress)
-            _own(bag)
-            audit = audit_snapshot(
-                _require_snapshot(bag, copy),
-                (),
-                request.profile,
-                request.effort,
-                clock=clock,
-                progress=progress,
-            )
-            if not audit.sound:
-                raise VerificationError(
-                    f"what came back of {copy.name} is damaged: nothing was published",
-                    hint="pull another one; `restic check --read-data` tells what is lost",
-                    findings=audit.findings,
-                )
+            complaint = restore(request.restic, copy.id, bag, keep=(lock,), progress=progress)
+            try:
+                audit = _check(bag, plan, clock=clock, progress=progress)
+            except VerificationError as error:
+                if complaint is None:
+                    raise
+                if isinstance(complaint.failure, VerificationError):
+                    complaint.failure.findings = error.findings
+                raise complaint.failure from error
             details = {"repository": plan.repository, "restic_snapshot": copy.id}
             pulled = Event(what=PULLED, instant=clock.now(), details=details)
             append_event(audit.snapshot, pulled)
@@ -201,7 +201,37 @@ def run_pull(plan: PullPlan, *, clock: Clock, progress: ReportProgress) -> Pull:
         if not listed and copy.store and not store_identity(store):
             give_identity(store, copy.store)
     snapshot = next(one for one in list_snapshots(store) if one.path == path)
-    return Pull(plan=plan, snapshot=snapshot, audit=audit, seconds=clock.seconds() - began)
+    return Pull(
+        plan=plan,
+        snapshot=snapshot,
+        audit=audit,
+        complaint="" if complaint is None else complaint.line,
+        seconds=clock.seconds() - began,
+    )
+
+
+def _check(bag: Path, plan: PullPlan, *, clock: Clock, progress: ReportProgress) -> Audit:
+    """Check what came back as any other snapshot.
+
+    Raises:
+        VerificationError: It is not right.
+    """
+    _own(bag)
+    audit = audit_snapshot(
+        _require_snapshot(bag, plan.copy),
+        (),
+        plan.request.profile,
+        plan.request.effort,
+        clock=clock,
+        progress=progress,
+    )
+    if not audit.sound:
+        raise VerificationError(
+            f"what came back of {plan.copy.name} is damaged: nothing was published",
+            hint="pull another one; `restic check --read-data` tells what is lost",
+            findings=audit.findings,
+        )
+    return audit
 
 
 def _own(bag: Path) -> None:

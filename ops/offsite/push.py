@@ -115,6 +115,14 @@ def bag_digest(snapshot: Path) -> str:
         raise os_failure(SourceError, "read", path, error) from error
 
 
+def is_copy(copy: Copy, snapshot: Snapshot) -> bool:
+    """Tell whether a copy is one of a snapshot, which may be too damaged to tell."""
+    try:
+        return (copy.name, copy.bag) == (snapshot.name, bag_digest(snapshot.path))
+    except SourceError:
+        return False
+
+
 def _confirmed(snapshot: Snapshot, repository: str, listed: Sequence[Copy]) -> Copy | None:
     """Return the copy that a push or pull has written down, if it is still there."""
     recorded = {

@@ -9,7 +9,7 @@ from typing import Any
 from ops.errors import OpsError, VerificationError
 from ops.model import Progress, ReportProgress
 from ops.names import display
-from ops.offsite.failures import explain, is_absent
+from ops.offsite.failures import explain, is_absent, left_out
 from ops.offsite.program import Restic, read_json, run_restic
 from ops.offsite.tally import Tally
 from ops.snapshot import is_snapshot_name
@@ -41,6 +41,14 @@ class Copy:
     def short(self) -> str:
         """The id as restic shows it."""
         return self.id[:_SHORT]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complaint:
+    """Something that restic could not do at a restore, and the failure if it mattered."""
+
+    line: str
+    failure: OpsError
 
 
 def repository_id(restic: Restic, *, required: bool = True) -> str:
@@ -114,7 +122,7 @@ def list_contents(restic: Restic, copy: str) -> Tally:
 
     def take(line: bytes) -> None:
         values = read_json(line)
-        if isinstance(values, dict) and values.get("struct_type") == "node":
+        if isinstance(values, dict) and "path" in values and "name" in values:
             is_file = values.get("type") == "file"
             tally.add(str(values["path"]), int(values.get("size", 0)) if is_file else None)
 
@@ -201,8 +209,12 @@ def restore(
     *,
     keep: tuple[int, ...],
     progress: ReportProgress,
-) -> None:
+) -> Complaint | None:
     """Have restic put a snapshot's entries into a directory.
+
+    Returns:
+        What it complained of, where it came to its end all the same. Whether that was the owner of
+        a file, or its content, what came back tells.
 
     Raises:
         OpsError: It failed.
@@ -216,8 +228,12 @@ def restore(
 
     arguments = ["restore", "--json", copy, "--target", str(directory)]
     ended = run_restic(restic, arguments, take=take, retrying=_retrying(progress), keep=keep)
-    if ended.code:
-        raise explain(restic, ended)
+    if not ended.code:
+        return None
+    failure, line = explain(restic, ended), left_out(ended)
+    if not line:
+        raise failure
+    return Complaint(line=line, failure=failure)
 
 
 def forget(restic: Restic, copies: Sequence[str]) -> None:

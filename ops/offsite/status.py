@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from ops.errors import SourceError, os_failure
 from ops.offsite.program import Restic
-from ops.offsite.push import bag_digest
+from ops.offsite.push import is_copy
 from ops.offsite.repository import Copy, list_copies, repository_id
 from ops.snapshot import last_push
-from ops.store import Snapshot, list_snapshots
+from ops.store import Snapshot, list_snapshots, require_store
 
 
 class Place(StrEnum):
@@ -41,6 +42,21 @@ class OffsiteStatus:
     rows: tuple[Row, ...]
 
 
+def find_store(path: Path) -> Path | None:
+    """Return the real path of a store; None where there is nothing.
+
+    Raises:
+        SourceError: Something else is there, or it cannot be looked at.
+    """
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise os_failure(SourceError, "look at", path, error) from error
+    return require_store(path)
+
+
 def look_offsite(restic: Restic, store: Path | None) -> OffsiteStatus:
     """Compare a repository with a store, if there is one.
 
@@ -65,7 +81,7 @@ def _place(snapshot: Snapshot | None, copies: tuple[Copy, ...], repository: str)
     if snapshot is None:
         return Place.AWAY
     if copies:
-        same = bag_digest(snapshot.path) in {one.bag for one in copies}
+        same = any(is_copy(one, snapshot) for one in copies)
         return Place.BOTH if same else Place.OTHER
     pushed = last_push(snapshot.events)
     lost = pushed is not None and pushed.details.get("repository") == repository
