@@ -123,16 +123,26 @@ def sftp(directory: Path) -> Iterator[dict[str, str]]:
     programs = directory / "programs"
     programs.mkdir(exist_ok=True)
     write_script(programs / "ssh", f'exec {ssh} -F {own / "config"} "$@"')
-    made = os.geteuid() == 0 and not _SEPARATION.exists()
-    if made:
-        with contextlib.suppress(FileExistsError):
-            _SEPARATION.mkdir(mode=0o755)
     user = pwd.getpwuid(os.geteuid()).pw_name
-    with serving([sshd, "-D", "-e", "-f", own / "sshd_config"], port, directory / "sshd.log"):
+    server = [sshd, "-D", "-e", "-f", str(own / "sshd_config")]
+    with _separation(), serving(server, port, directory / "sshd.log"):
         yield {
             "RESTIC_REPOSITORY": f"sftp://{user}@127.0.0.1:{port}/{directory / 'by-sftp'}",
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         }
+
+
+@contextmanager
+def _separation() -> Iterator[None]:
+    """Have the empty directory that sshd wants as root, where the system has not made it yet."""
+    made = os.geteuid() == 0 and not _SEPARATION.exists()
+    if made:
+        _SEPARATION.mkdir(mode=0o755, exist_ok=True)
+    try:
+        yield
+    finally:
+        if made:
+            _SEPARATION.rmdir()
 
 
 BACKENDS = {"local": local, "sftp": sftp, "rest": rest, "s3": s3}

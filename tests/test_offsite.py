@@ -23,7 +23,7 @@ from ops.offsite.identity import give_identity, require_identity, store_identity
 from ops.offsite.keeping import plan_forgetting
 from ops.offsite.repository import Copy
 from ops.retention import Policy
-from ops.snapshot import DAMAGED, FORGOTTEN, PULLED, PUSHED, VERIFIED, Event, last_push
+from ops.snapshot import DAMAGED, FORGOTTEN, PULLED, PUSHED, REPLACED, VERIFIED, Event, last_push
 from ops.store import LATEST, MARKER, Snapshot, append_event, find_snapshot
 from tests.backends import free_port, require_program, serving, write_script
 from tests.command import INV, NOBODY, ROOT, Ran, from_flags, run_here
@@ -133,6 +133,9 @@ def test_what_is_there_already_is_not_pushed_again(
     }
     again = here("push", "--store", store)
     assert again.out.startswith(f"{first} is off-site already\n")
+    assert ", pushed  " in here("snapshots", "--store", store).out
+    shown = here("snapshots", "--store", store, "--json").document["snapshots"]
+    assert shown[0]["pushed"] == event.instant.isoformat()
     assert "it is there already, as" in here("push", "--store", store, "--dry-run").out
     assert [one["id"] for one in listed(repository, tmp_path)] == [known["id"]]
     second = add_night(instance, store, 1)
@@ -440,7 +443,7 @@ def test_a_locked_repository_is_told(
     )
     try:
         os.close(reader)
-        wait_until(lambda: bool(list((repository / "locks").iterdir())))
+        wait_until(lambda: is_locked(repository))
     finally:
         process.kill()
         process.wait()
@@ -453,6 +456,11 @@ def test_a_locked_repository_is_told(
     restic("unlock", repository=repository, home=tmp_path)
     ran = here("push", "--store", store, "--forget", "--keep-last", "1", "--reclaim")
     assert ran.code == 0, ran.err
+
+
+def is_locked(repository: Path) -> bool:
+    """Tell whether a repository has a lock that is whole, as its name then is."""
+    return any(len(path.name) == 64 for path in (repository / "locks").iterdir())
 
 
 def wait_until(ready: Callable[[], bool]) -> None:
@@ -717,24 +725,27 @@ def test_a_much_smaller_one_stops_the_forgetting(store: Path) -> None:
     copies = [copy_named(f"2026-02-0{day}T010000Z") for day in range(1, 4)]
     copies += [copy_named("2026-01-01T010000Z", store="2")]
     copies += [copy_named("2026-01-02T010000Z", replaced=True)]
-    (name,) = names_in(store)
+    snapshot = find_snapshot(store, LATEST)
 
-    def kept(*snapshots: Snapshot) -> list[bool]:
+    def kept(coming: Snapshot, *snapshots: Snapshot) -> list[bool]:
         decisions = plan_forgetting(
             copies,
             snapshots,
             Policy(last=1, zone=UTC),
             identity="1",
-            coming=name,
+            coming=coming,
             now=NIGHT + timedelta(days=1),
         )
         return [one.keep for one in decisions]
 
-    snapshot = find_snapshot(store, name)
-    assert kept(snapshot) == [True, False, False, False]
+    assert kept(snapshot, snapshot) == [True, False, False, False]
     assert snapshot.summary is not None
     smaller = replace(snapshot, summary=replace(snapshot.summary, flagged="fewer"))
-    assert kept(smaller) == [True] * 4
+    assert kept(smaller, smaller) == [True] * 4
+    damaged = replace(snapshot, history_whole=False)
+    assert kept(damaged, damaged) == [True, True, False, False], "it counts for nothing, and stays"
+    replaced = replace(snapshot, summary=replace(snapshot.summary, purpose=REPLACED))
+    assert kept(replaced, replaced) == [True, False, False]
 
 
 @pytest.mark.usefixtures("repository")
@@ -869,7 +880,7 @@ def test_a_signal_ends_restic_too(  # noqa: PLR0917 - fixtures
     process = start(task, "--store", place)
     try:
         pid = started(tmp_path / "number")
-        wait_until(lambda: bool(list((repository / "locks").iterdir())))
+        wait_until(lambda: is_locked(repository))
         time.sleep(1)  # restic looks once more before it takes a lock for its own
         process.send_signal(number)
         _, err = process.communicate(timeout=_SECONDS)
@@ -881,18 +892,16 @@ def test_a_signal_ends_restic_too(  # noqa: PLR0917 - fixtures
     require_as_before(place, task)
 
 
-@pytest.mark.usefixtures("repository")
 def test_a_pull_that_is_killed_keeps_others_away_until_its_restic_ends(
-    here: Run,
-    store: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    here: Run, store: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = slow_down(here, store, tmp_path, monkeypatch, "pull")
     process = start("pull", "--store", place)
     pid = 0
     try:
         pid = started(tmp_path / "number")
+        wait_until(lambda: is_locked(repository))
+        time.sleep(1)  # what it has to say then would end it: nobody listens any more
         process.kill()
         process.wait(_SECONDS)
         busy = here("pull", "--store", place)
@@ -921,7 +930,7 @@ def test_a_connection_that_dies_is_told_and_the_next_push_goes_on(
         process = start("push", "--store", store)
         try:
             pid = started(tmp_path / "number")
-            wait_until(lambda: bool(list((served / "locks").iterdir())))
+            wait_until(lambda: is_locked(served))
         except BaseException:
             stop(process)
             raise

@@ -14,7 +14,7 @@ from ops.nightly import Night
 from ops.prune import Pruned
 from ops.report import SCHEMA_VERSION, Report
 from ops.retention import Decision, describe_policy
-from ops.snapshot import VERIFIED
+from ops.snapshot import VERIFIED, last_push
 from ops.store import Snapshot
 
 _MOST_REASONS = 3
@@ -130,6 +130,8 @@ def state_of(snapshot: Snapshot) -> str:
         said += f" again {again[-1]:%Y-%m-%d}"
     if snapshot.flagged:
         said += ", much smaller"
+    if last_push(snapshot.events) is not None:
+        said += ", pushed"
     return said
 
 
@@ -224,7 +226,7 @@ def snapshots_document(
 
 def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
     """Return a snapshot as JSON values."""
-    summary = snapshot.summary
+    summary, pushed = snapshot.summary, last_push(snapshot.events)
     known: dict[str, Any] = {}
     if summary is not None:
         tree = summary.attachments
@@ -246,6 +248,7 @@ def snapshot_document(snapshot: Snapshot) -> dict[str, Any]:
         "path": display(snapshot.path),
         "verified": snapshot.verified,
         "problem": snapshot.problem or None,
+        "pushed": None if pushed is None else pushed.instant.isoformat(),
         **known,
     }
 

@@ -100,7 +100,7 @@ def push(
                 list_snapshots(place),
                 policy,
                 identity=store_identity(place),
-                coming=request.snapshot.name,
+                coming=request.snapshot,
                 now=CLOCK.now(),
             )
         return Result(
@@ -114,7 +114,7 @@ def push(
                 restic,
                 place,
                 policy,
-                pushed=request.snapshot.name,
+                pushed=request.snapshot,
                 room=reclaim,
                 clock=CLOCK,
                 progress=progress,

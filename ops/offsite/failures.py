@@ -88,6 +88,7 @@ _MEANINGS = (
             "no route to host",
             "TLS handshake",
             "context deadline exceeded",
+            "x509: ",
         ),
         said="cannot reach the repository",
         hint="look at the network and the server, and run again",

@@ -10,6 +10,7 @@ from typing import Any
 
 from ops.disk import DISK, Disk
 from ops.errors import SourceError, os_failure
+from ops.names import display
 from ops.store import MARKER
 from ops.storing import locked_store
 
@@ -66,7 +67,7 @@ def _read(store: Path) -> dict[str, Any]:
     except OSError as error:
         raise os_failure(SourceError, "read", path, error) from error
     except ValueError as error:
-        raise SourceError(f"this marks no store: {path}: {error}") from error
+        raise SourceError(f"this marks no store: {display(path)}: {error}") from error
     if not isinstance(values, dict):
-        raise SourceError(f"this marks no store: {path}")
+        raise SourceError(f"this marks no store: {display(path)}")
     return values

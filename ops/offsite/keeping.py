@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ops.errors import OpsError
 from ops.model import Clock, Progress, ReportProgress
-from ops.offsite.identity import store_identity
+from ops.offsite.identity import require_identity
 from ops.offsite.program import Restic
 from ops.offsite.repository import Copy, forget, list_copies, reclaim
 from ops.prune import keep_one
@@ -31,14 +31,14 @@ def plan_forgetting(
     policy: Policy,
     *,
     identity: str,
-    coming: str,
+    coming: Snapshot,
     now: datetime,
 ) -> tuple[Decision, ...]:
     """Decide which snapshots of one store stay off-site, the newest first; nothing is changed.
 
     restic's own `forget` would count what was pushed twice, or by another store, and does not know
-    which one is much smaller than the one before. What a restore replaced counts for nothing, and
-    stays.
+    which one is much smaller than the one before, or was found damaged since. What a restore
+    replaced, and what is damaged, counts for nothing, and stays.
 
     Args:
         copies: Those in the repository.
@@ -48,13 +48,19 @@ def plan_forgetting(
         coming: The one that is being pushed, which stays.
         now: The time.
     """
-    flagged = {one.name for one in snapshots if one.flagged}
-    names = {one.name for one in copies if one.store == identity and not one.replaced} | {coming}
+    here = {one.name: one for one in snapshots}
+    names = {one.name for one in copies if one.store == identity and not one.replaced}
+    names |= set() if coming.replaced else {coming.name}
     dated = [
-        Dated(name=name, instant=instant_of(name), verified=True, flagged=name in flagged)
+        Dated(
+            name=name,
+            instant=instant_of(name),
+            verified=name not in here or here[name].verified,
+            flagged=name in here and bool(here[name].flagged),
+        )
         for name in names
     ]
-    return keep_one(decide(dated, policy, now=now), coming, "just pushed")
+    return keep_one(decide(dated, policy, now=now), coming.name, "just pushed")
 
 
 def forget_copies(
@@ -62,7 +68,7 @@ def forget_copies(
     store: Path,
     policy: Policy,
     *,
-    pushed: str,
+    pushed: Snapshot,
     room: bool,
     clock: Clock,
     progress: ReportProgress,
@@ -73,7 +79,7 @@ def forget_copies(
         BusyError: Another restic has locked the repository.
         OpsError: restic failed; what is not forgotten is whole.
     """
-    identity = store_identity(store)
+    identity = require_identity(store)
     progress(Progress(step="forget"))
     copies, snapshots = list_copies(restic), list_snapshots(store)
     decisions = plan_forgetting(
@@ -86,7 +92,7 @@ def forget_copies(
         if room:
             reclaim(restic, progress=progress)
     except OpsError as error:
-        error.add_note(f"{pushed} is off-site all the same")
+        error.add_note(f"{pushed.name} is off-site all the same")
         raise
     return Forgetting(decisions=decisions, forgotten=tuple(going), reclaimed=room)
 
