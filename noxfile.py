@@ -127,6 +127,8 @@ def missing() -> list[str]:
         reasons.append("not root, so nothing can be mounted and nobody else can be")
     elif not all(map(shutil.which, ("strace", "chattr", "mount", "mkfs.xfs"))):
         reasons.append("strace, chattr, mount or mkfs.xfs is not installed")
+    if not all(map(shutil.which, ("restic", "openssl"))):
+        reasons.append("restic or openssl is not installed, so nothing is pushed off-site")
     return reasons
 
 

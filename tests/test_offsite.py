@@ -150,14 +150,36 @@ def test_what_is_there_already_is_not_pushed_again(
     ]
 
 
-@pytest.mark.usefixtures("repository")
-def test_only_what_changed_is_read_again(
-    here: Run, instance: Instance, store: Path, tmp_path: Path
+def test_only_what_changed_is_read_again(  # noqa: PLR0917 - fixtures
+    here: Run,
+    instance: Instance,
+    store: Path,
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A night that shares its files with the one before is recognised by restic, and is whole."""
-    here("push", "--store", store)
+    """A night that shares its files with the one before is recognised by restic, and is whole.
+
+    Once that one is gone, its inodes may be those of other files: all is read.
+    """
+    said = tmp_path / "said"
+    wrap(tmp_path, monkeypatch, after=f"code=$?; cat {said}; exit $code", into=said)
+
+    def unmodified() -> int:
+        summary = json.loads(said.read_bytes().splitlines()[-1])
+        return int(summary["files_unmodified"])
+
+    assert here("push", "--store", store).code == 0
+    assert unmodified() == 0
+    (first,) = names_in(store)
     second = add_night(instance, store, 1)
     assert here("push", "--store", store).code == 0
+    assert unmodified() == 12, "all but the new file, the database and the tag files"
+    assert here("prune", "--store", store, "--remove", first).code == 0
+    (known,) = (one for one in listed(repository, tmp_path) if tag(one) == second)
+    restic("forget", known["id"], repository=repository, home=tmp_path)
+    assert here("push", "--store", store).code == 0
+    assert unmodified() == 0
     shutil.rmtree(store)
     assert here("pull", "--store", tmp_path / "new").code == 0
     assert names_in(tmp_path / "new") == [second]
@@ -293,6 +315,7 @@ def wrap(
     after: str = "",
     limit: str = "",
     command: str = "backup",
+    into: Path | None = None,
     forget: str = ":",
 ) -> Path:
     """Put a program before restic that does more at one of its commands.
@@ -307,7 +330,8 @@ def wrap(
     real = require_program("restic")
     number = directory / "number"
     number.unlink(missing_ok=True)
-    run = f'{real} "$@"; {after}' if after else f'exec {real} {limit} "$@"'
+    redirected = f" >{into}" if into else ""
+    run = f'{real} "$@"{redirected}; {after}' if after else f'exec {real} {limit} "$@"'
     write_script(
         programs / "restic",
         f'if [ "$1" = forget ]; then {forget}; fi',

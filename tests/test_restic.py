@@ -227,9 +227,12 @@ def test_only_what_is_confirmed_counts(tmp_path: Path) -> None:
         )
 
     assert push('echo \'{"message_type":"summary","snapshot_id":"1"}\'') == "1"
-    for line in ("exit 0", "echo '[]'", 'echo \'{"message_type":"summary"}\''):
+    others = (f'echo \'{{"message_type":"{kind}"}}\'' for kind in ("summary", "new"))
+    for line in ("exit 0", "echo '[]'", *others):
         with pytest.raises(VerificationError, match="did not confirm it: backup"):
             push(line)
+    with pytest.raises(OpsError, match="restic failed with exit code 1: it says nothing"):
+        push("exit 1")
     with pytest.raises(VerificationError, match="did not confirm it: cat config"):
         repository_id(stand_in(tmp_path, "echo '{}'"))
     with pytest.raises(VerificationError, match="did not confirm it: snapshots"):
