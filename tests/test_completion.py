@@ -184,6 +184,7 @@ class Terminal:
             "PATH": f"{PLACE}:/usr/bin:/bin",
             "HOME": str(home),
             "ZDOTDIR": str(home),
+            "XDG_RUNTIME_DIR": str(home),  # otherwise fish leaves a directory in /tmp
             "TERM": "dumb",
             "LANG": "C.UTF-8",
         }
@@ -274,7 +275,8 @@ def test_fish_is_asked_without_a_terminal(tmp_path: Path) -> None:
         done = subprocess.run(
             [fish, "--no-config", "-c", script],
             check=True, capture_output=True, text=True,
-            env={"PATH": f"{PLACE}:/usr/bin:/bin", "HOME": str(tmp_path)},
+            env={"PATH": f"{PLACE}:/usr/bin:/bin", "HOME": str(tmp_path),
+                 "XDG_RUNTIME_DIR": str(tmp_path)},
         )  # fmt: skip
         return dict(line.split("\t") for line in done.stdout.splitlines())
 

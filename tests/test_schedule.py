@@ -206,6 +206,15 @@ def test_systemd_finds_nothing_to_complain_of(tmp_path: Path, *, system: bool) -
     assert ("User=root" in service(made)) is system
 
 
+def test_a_private_place_for_temporary_files_unless_it_would_hide_something() -> None:
+    usual = service(job(reads=(Path("/app/db"),)))
+    assert '\nPrivateTmp=yes\nReadWritePaths="/srv/store"\n' in usual
+    places = Path("/tmp"), Path("/var/tmp/a/store")  # noqa: S108 - nothing is made there
+    for made in (job(reads=places[:1]), job(writes=places[1])):
+        assert "PrivateTmp" not in service(made)
+        assert f'ReadWritePaths="{made.writes}" /tmp /var/tmp\n' in service(made)
+
+
 def test_systemd_does_complain_of_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         verify_units(tmp_path, job(arguments=("relative/path",)))
@@ -430,6 +439,11 @@ def test_what_is_left_to_do() -> None:
     assert agent[0] == f"launchctl bootstrap gui/$(id -u) '/x y/{UNIT}.plist'"
     daemon = disarming(Kind.LAUNCHD, UNIT, system=True)
     assert daemon == (f"launchctl bootout system/{UNIT}",)
+    user = disarming(Kind.SYSTEMD, UNIT, system=False)
+    assert user == (
+        f"systemctl --user disable --now {UNIT}.timer",
+        "systemctl --user daemon-reload",
+    )
     assert arming(Kind.CRON, UNIT, Path("/"), system=True) == ()
     assert disarming(Kind.CRON, UNIT, system=True) == ()
 
@@ -509,6 +523,28 @@ def test_what_variables_say_is_written_down(store: Path, instance: Instance) -> 
     kept = plistlib.loads(ran.out.encode())["EnvironmentVariables"]
     assert kept == {"INVOKE_OPS_LOCK_TIMEOUT": "60", "INVOKE_OPS_KEEP_DAILY": "14"}
     assert "note: " not in ran.err
+
+
+@pytest.mark.parametrize("by_root", [True, False])
+def test_a_source_that_only_a_variable_of_ours_names_is_written_down(
+    store: Path, instance: Instance, tmp_path: Path, *, by_root: bool
+) -> None:
+    root = tmp_path / "app"
+    usual = Instance(
+        database=root / "db" / "ciso-assistant.sqlite3", attachments=root / "db" / "attachments"
+    )
+    usual.database.parent.mkdir(parents=True)
+    instance.database.rename(usual.database)
+    instance.attachments.rename(usual.attachments)
+    variables = {"INVOKE_OPS_INSTANCE_ROOT": "app"}
+    if not by_root:
+        variables = {
+            "INVOKE_OPS_SOURCE_DB": "app/db/ciso-assistant.sqlite3",
+            "INVOKE_OPS_SOURCE_ATTACHMENTS": "app/db/attachments",
+        }
+    ran = schedule("--kind", "launchd", "--store", store, environment=variables, directory=tmp_path)
+    assert arguments_of(ran)[4:] == [*map(str, from_flags(usual))]
+    assert "EnvironmentVariables" not in plistlib.loads(ran.out.encode())
 
 
 def test_what_files_say_stays_there(store: Path, instance: Instance, tmp_path: Path) -> None:
@@ -686,6 +722,9 @@ def test_the_commands_that_are_left_are_told() -> None:
     assert [line.plain for line in told] == [
         *("Installed", "  x  new", "Arm it, start it once, and see it work:", "  systemctl x"),
     ]
+    gone = Change(label="x", before=b"x", after=None)
+    told = done_lines([gone], ["systemctl x"], removed=True, dry_run=False)
+    assert [line.plain for line in told] == ["Removed", "  x  removed", "Then:", "  systemctl x"]
 
 
 def test_quiet_still_tells_of_a_snapshot_that_shrank(

@@ -36,7 +36,7 @@ def in_world(tree: Path) -> Instance:
     )
 
 
-STORE = TREE / 'the 100% $HOME $$ "store"'
+STORE = TREE / 'the 100%n %% $HOME $$ "store"'
 """A name that every scheduler would make something else of, if it were not quoted."""
 
 
@@ -65,11 +65,11 @@ def systemd(tree: Path) -> Iterator[World]:
         yield world
 
 
-def install(world: World, instance: Instance, *more: str) -> None:
+def install(world: World, instance: Instance, *more: str, store: Path = STORE) -> None:
     """Make a first snapshot by hand, and schedule the next ones."""
-    ops(world, "backup-daily", "--quiet", "--store", STORE, *from_flags(instance))
+    ops(world, "backup-daily", "--quiet", "--store", store, *from_flags(instance))
     flags = ("--kind", "systemd", "--install", "--force", "--on-failure", "alarm@%n.service")
-    ops(world, "schedule", *flags, "--store", STORE, *from_flags(instance), *more)
+    ops(world, "schedule", *flags, "--store", store, *from_flags(instance), *more)
     assert world.run("systemctl", "daemon-reload").code == 0
 
 
@@ -112,6 +112,13 @@ def test_a_snapshot_of_what_a_crash_left_needs_no_right_to_write_it(
     with sqlite3.connect(f"file:{copy}?immutable=1", uri=True) as connection:
         assert connection.execute("SELECT count(*) FROM late").fetchone() == (0,)
     connection.close()
+
+
+def test_a_store_among_temporary_files_is_not_hidden(systemd: World, in_world: Instance) -> None:
+    store = Path("/tmp/store")  # noqa: S108 - the world's own
+    install(systemd, in_world, store=store)
+    assert systemd.run("systemctl", "start", f"{UNIT}.service").code == 0
+    assert systemd.run("ls", store).out.count("Z\n") == 2
 
 
 def test_the_timer_is_armed_for_its_time(systemd: World, in_world: Instance) -> None:

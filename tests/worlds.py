@@ -24,7 +24,7 @@ TREE = Path("/run/tree")
 
 _TIMEOUT_SECONDS = 120
 _NEW = ("/tmp", "/dev/shm", "/var/tmp", "/var/lib", "/var/log", "/var/spool")  # noqa: S108 - they are mounted over
-_READ_ONLY = ("/", "/proc/sys", "/sys")
+_READ_ONLY = ("/", "/dev", "/proc/sys", "/sys")
 _SETTLE_SECONDS = 20
 
 

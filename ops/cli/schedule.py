@@ -58,7 +58,8 @@ def done_lines(
         title = "Removed" if removed else "Installed"
     lines = [heading(title, "bold green"), *facts((one.label, one.words) for one in changes)]
     if commands:
-        lines.append(heading("Arm it, start it once, and see it work:"))
+        what = "Then:" if removed else "Arm it, start it once, and see it work:"
+        lines.append(heading(what))
         lines += [Text(f"  {command}") for command in commands]
     return lines
 

@@ -231,7 +231,7 @@ def _change(
     """Show what changes, ask, and do it."""
     from ops.cli.schedule import change_lines, done_document, done_lines
     from ops.schedule.install import carry_out, plan_changes
-    from ops.schedule.kinds import arming
+    from ops.schedule.kinds import arming, disarming
 
     changes = plan_changes(target, texts)
     needed = any(change.needed for change in changes)
@@ -242,8 +242,10 @@ def _change(
             confirm("Go ahead?")
         carry_out(target, changes)
     commands: tuple[str, ...] = ()
-    if texts is not None and target.usual and not dry_run:
+    if target.usual and not dry_run and texts is not None:
         commands = arming(target.kind, target.unit, target.directory, system=target.system)
+    elif target.usual and not dry_run and needed:
+        commands = disarming(target.kind, target.unit, system=target.system)[-1:]
     return Result(
         document=done_document(
             target.kind, target.name, changes, commands, remarks, dry_run=dry_run

@@ -221,7 +221,7 @@ def _refuse_armed(target: Target) -> None:
     """Refuse to take away the files of a timer that is still enabled."""
     link = target.directory / "timers.target.wants" / f"{target.unit}.timer"
     if os.path.lexists(link):
-        (command,) = disarming(target.kind, target.unit, system=target.system)
+        command, _ = disarming(target.kind, target.unit, system=target.system)
         raise BusyError(f"the timer is still armed: {display(link)}", hint=f"first: {command}")
 
 

@@ -120,10 +120,10 @@ def arming(kind: Kind, unit: str, directory: Path, *, system: bool) -> tuple[str
 
 
 def disarming(kind: Kind, unit: str, *, system: bool) -> tuple[str, ...]:
-    """Return the commands that stop it from being started."""
+    """Return the commands that stop it from being started: for systemd, before its files go."""
     if kind is Kind.SYSTEMD:
         manager = "systemctl" if system else "systemctl --user"
-        return (f"{manager} disable --now {unit}.timer",)
+        return (f"{manager} disable --now {unit}.timer", f"{manager} daemon-reload")
     if kind is Kind.LAUNCHD:
         return (f"launchctl bootout {'system' if system else 'gui/$(id -u)'}/{unit}",)
     return ()

@@ -1,5 +1,7 @@
 """A job as a systemd service and its timer."""
 
+from pathlib import Path
+
 from ops.schedule.job import Job
 
 _EVERYWHERE = (
@@ -16,7 +18,6 @@ _CAPABILITIES = (
 _SYSTEM = (
     "ProtectSystem=strict",
     "ProtectHome=read-only",
-    "PrivateTmp=yes",
     "PrivateDevices=yes",
     "ProtectClock=yes",
     "ProtectControlGroups=yes",
@@ -31,6 +32,7 @@ _SYSTEM = (
     # What it takes root to read files of others, to keep owners, and to tell who holds a lock.
     f"CapabilityBoundingSet={_CAPABILITIES}",
 )
+_TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - what PrivateTmp= covers
 _DELAY = "5min"
 _LIMIT = "12h"
 
@@ -59,8 +61,20 @@ def service(job: Job) -> str:
         *_EVERYWHERE,
     ]
     if job.system:
-        lines += [*_SYSTEM, f"ReadWritePaths={_word(str(job.writes))}"]
+        lines += [*_SYSTEM, *_places(job)]
     return "\n".join(lines) + "\n"
+
+
+def _places(job: Job) -> list[str]:
+    """Return what may be written: the store, and a place for temporary files.
+
+    That is a private one, unless source or store would be hidden by it.
+    """
+    used = [place for path in (*job.reads, job.writes) for place in (path, *path.parents)]
+    if any(place in used for place in _TEMPORARY):
+        temporary = " ".join(map(str, _TEMPORARY))
+        return [f"ReadWritePaths={_word(str(job.writes))} {temporary}"]
+    return ["PrivateTmp=yes", f"ReadWritePaths={_word(str(job.writes))}"]
 
 
 def timer(job: Job) -> str:
