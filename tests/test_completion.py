@@ -173,6 +173,7 @@ class Terminal:
         program = shutil.which(shell)
         if program is None:
             pytest.skip(f"{shell} is not installed")
+        home.chmod(0o700)  # so that fish takes it for its files too, and leaves nothing in /tmp
         (home / "rc").write_text(_RC[shell] + _LOAD[shell])
         (home / ".zshrc").write_text(_RC[shell] + _LOAD[shell])
         arguments = {
@@ -184,7 +185,7 @@ class Terminal:
             "PATH": f"{PLACE}:/usr/bin:/bin",
             "HOME": str(home),
             "ZDOTDIR": str(home),
-            "XDG_RUNTIME_DIR": str(home),  # otherwise fish leaves a directory in /tmp
+            "XDG_RUNTIME_DIR": str(home),
             "TERM": "dumb",
             "LANG": "C.UTF-8",
         }
