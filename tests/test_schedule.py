@@ -586,6 +586,14 @@ def test_without_rules_a_note_says_that_nothing_is_pruned(store: Path, instance:
     assert UNIT in yaml.safe_load(file["content"])
 
 
+def test_invokes_own_dry_run_prints_too(store: Path, instance: Instance, tmp_path: Path) -> None:
+    flags = ("--kind", "github", "--store", store, *from_flags(instance))
+    assert run("--dry", "schedule", *flags, command=PROGRAM).out.startswith("# Runs on a runner")
+    into = ("--install", "--into", tmp_path)
+    assert run("--dry", "schedule", *flags, *into, command=PROGRAM).out.startswith("Would change")
+    assert not (tmp_path / ".github").exists()
+
+
 def test_install_twice_then_remove(store: Path, instance: Instance, tmp_path: Path) -> None:
     units = tmp_path / "units"
     flags = ("--kind", "systemd", "--into", units, "--store", store, *from_flags(instance))
@@ -679,6 +687,7 @@ def test_names_units_and_users() -> None:
         (("--kind", "systemd", "--into", "x"), 2, "--into goes with --install or --remove"),
         (("--kind", "systemd", "--dry-run"), 2, "--dry-run goes with --install or --remove"),
         (("--kind", "cron", "--on-failure", "x.service"), 2, "--on-failure is for --kind systemd"),
+        (("--kind", "gitlab", "--run-as", "root"), 2, "--run-as does not go with a runner"),
         (("--kind", "github", "--install", "--force"), 2, "is installed into a repository"),
         (("--kind", "cron", "--at", "noon"), 2, "--at is no time that every scheduler knows"),
         (("--kind", "cron", "--keep-daily", "x"), 2, "--keep-daily"),

@@ -93,13 +93,17 @@ def schedule(
     )
     from ops.schedule.when import parse_when
 
-    dry_run = dry_run or bool(context.config.run.dry)
     chosen, label = parse_kind(kind), read_name(name or _NAME)
+    if run_as and chosen in {Kind.GITHUB, Kind.GITLAB}:
+        raise UsageError(
+            "--run-as does not go with a runner", hint="the runner's own user runs the job"
+        )
     number = os.geteuid()
     user, current = read_user(run_as, number), read_user("", number)
     _refuse_mixture(
         chosen, install=install, remove=remove, into=into, on_failure=on_failure, dry_run=dry_run
     )
+    dry_run = dry_run or bool(context.config.run.dry)
     if (install or remove) and not (force or dry_run):
         require_terminal()
     settings = read_settings(
