@@ -46,7 +46,7 @@ EACH_PARAMETER = pytest.mark.parametrize(
 def test_the_tasks_are_those_that_are_documented() -> None:
     assert sorted(TASKS) == [
         *("adopt", "backup-daily", "clone", "demo", "drill", "offsite-status", "prune", "pull"),
-        *("push", "recover", "restore", "snapshots", "status", "verify"),
+        *("push", "recover", "restore", "schedule", "snapshots", "status", "verify"),
     ]
 
 
@@ -119,7 +119,8 @@ def test_signature_and_flags_agree(name: str) -> None:
 
 
 def test_what_writes_can_be_tried() -> None:
-    for task in ("adopt", "clone", "recover", "backup-daily", "prune", "restore", "push", "pull"):
+    names = "adopt clone recover backup-daily prune restore push pull schedule"
+    for task in names.split():
         assert "dry-run" in {row[1] for row in PARAMETERS if row[0] == task}
 
 
@@ -259,6 +260,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops.replacing", "ops.making", "ops.unpacking"),
     ("ops.clone", "ops.backup", "ops.restore", "ops.audit", "ops.prune", "ops.keeping"),
     ("ops.nightly", "ops.replaced", "ops.drill", "ops.adopt", "ops.extract", "ops.offsite.*"),
+    ("ops.schedule", "ops.schedule.*"),
     ("ops.verify", "ops.status", "ops.demo_instance"),
     ("ops.demo_writer",),
     ("ops.demo",),

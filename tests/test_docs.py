@@ -66,6 +66,8 @@ def test_help_names_every_flag_that_the_pages_name(name: str) -> None:
 def test_every_flag_on_a_page_is_a_flag() -> None:
     known = {"--list", "--help", "--debug", "--without-pip", "--python", "--quiet", "--env"}
     known |= {"--link-dest"}  # rsync has it
+    known |= {"--complete", "--print-completion-script"}
+    known |= {"--now", "--full", "--no-pager", "--failed"}  # of systemctl
     for name in TASKS:
         known |= flags_of(name)
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):

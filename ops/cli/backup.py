@@ -87,6 +87,11 @@ def backup_lines(night: Night) -> list[Text]:
     return lines
 
 
+def worth_telling(night: Night) -> bool:
+    """Tell whether somebody should look at a run that went well: it is flagged."""
+    return bool(night.outcome.snapshot.flagged)
+
+
 def snapshots_lines(
     store: Path, snapshots: Sequence[Snapshot], decisions: Sequence[Decision]
 ) -> list[Text]:

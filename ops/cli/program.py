@@ -1,17 +1,19 @@
 """The collection of tasks, and the program around it that the installed command runs."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
 from invoke.collection import Collection
 from invoke.config import Config
-from invoke.exceptions import AmbiguousEnvVar, UncastableEnvVar
+from invoke.exceptions import AmbiguousEnvVar, Exit, UncastableEnvVar
 from invoke.program import Program
+from invoke.util import helpline
 
 from ops import __version__
-from ops.cli import adopting, offsite, restoring, snapshots, tasks
+from ops.cli import adopting, offsite, restoring, scheduling, snapshots, tasks
 from ops.cli.console import print_failure
 from ops.errors import OpsError, UsageError
 from ops.settings import DEFAULTS
@@ -21,6 +23,7 @@ namespace = Collection(
     *(snapshots.backup_daily, snapshots.snapshots, snapshots.prune),
     *(restoring.restore, restoring.drill, adopting.adopt),
     *(offsite.push, offsite.pull, offsite.offsite_status),
+    scheduling.schedule,
 )
 namespace.configure({"ops": dict(DEFAULTS)})
 
@@ -87,11 +90,49 @@ class OpsProgram(Program):
         super().parse_collection()
         self.config.set_project_location(str(Path.cwd()))
         self.config.load_project()
+        if self.args.complete.value:
+            self._complete()
+
+    def parse_core_args(self) -> None:
+        """Print our own completion scripts: Invoke's complete no values, and no paths in fish."""
+        super().parse_core_args()
+        shell = self.args["print-completion-script"].value
+        if shell:
+            from ops.cli.completion import script_for
+
+            sys.stdout.write(script_for(shell))
+            raise Exit
+
+    def print_help(self) -> None:
+        """Print Invoke's help, and how to have the shell complete all of it."""
+        super().print_help()
+        print("Tab completion:\n")  # noqa: T201 - as Invoke prints the rest
+        print('  eval "$(ciso-ops --print-completion-script bash)"   or zsh, fish\n')  # noqa: T201
+
+    def _complete(self) -> NoReturn:
+        """Answer a shell that asks what can come next."""
+        from ops.cli.completion import complete
+
+        argv = list(self.argv)
+        words = argv[argv.index("--") + 2 :] if "--" in argv else []
+        contexts = self.collection.to_contexts(ignore_unknown_help=None)
+        section = self.config.get("ops", {})
+        answer = complete(
+            words,
+            self.initial_context,
+            {str(context.name): context for context in contexts},
+            {name: helpline(task) or "" for name, task in sorted(self.collection.tasks.items())},
+            str(section.get("store") or "") if isinstance(section, Mapping) else "",
+        )
+        sys.stdout.write(answer.text)
+        raise Exit
 
     def run(self, argv: list[str] | None = None, exit: bool = True) -> None:  # noqa: A002 - Invoke's name
         """Run as `Program.run` does."""
         try:
             super().run(argv, exit=exit)
+        except OpsError as refusal:
+            _stop(refusal)
         except Exception as error:
             failure = configuration_failure(error)
             if failure is None:

@@ -17,8 +17,11 @@ _PLAIN_EVERY_SECONDS = 10.0
 
 
 @contextmanager
-def show_progress(console: Console) -> Iterator[ReportProgress]:
-    """Show what is reported while the block runs; the bar is gone afterwards."""
+def show_progress(console: Console, *, quiet: bool = False) -> Iterator[ReportProgress]:
+    """Show what is reported while the block runs, unless `quiet`; the bar is gone afterwards."""
+    if quiet:
+        yield _ignore
+        return
     # Not Rich's opinion, which FORCE_COLOR changes: colours may be forced, moving about not.
     if not console.file.isatty():
         yield _plain(console)
@@ -63,6 +66,10 @@ class _Figures(ProgressColumn):
         if not isinstance(progress, Progress):
             return Text("")
         return Text(figures(progress, task.elapsed or 0.0))
+
+
+def _ignore(_progress: Progress) -> None:
+    """Take progress and say nothing."""
 
 
 def _on_bar(bar: Bar) -> ReportProgress:

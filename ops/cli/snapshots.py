@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         "independent": "Copy every file instead of sharing the unchanged ones.",
         **HOLD,
         "dry_run": "Validate, tell what would be made and pruned, and stop.",
+        "quiet": "Print nothing unless something is wrong, so that cron mails nothing else.",
         **JOBS,
         **PROFILE,
         **JSON,
@@ -50,6 +51,7 @@ def backup_daily(
     require_offsite: bool = False,
     independent: bool = False,
     dry_run: bool = False,
+    quiet: bool = False,
     json: bool = False,
 ) -> Result:
     """Make a snapshot of a running instance in a store, check it, and prune old ones.
@@ -58,7 +60,13 @@ def backup_daily(
     --keep flag or the configuration says what to keep, nor when anything failed.
     """
     from ops.backup import BackupRequest, plan_backup
-    from ops.cli.backup import backup_lines, plan_lines, planned_document, told_document
+    from ops.cli.backup import (
+        backup_lines,
+        plan_lines,
+        planned_document,
+        told_document,
+        worth_telling,
+    )
     from ops.cli.progress import show_progress
     from ops.keeping import read_policy, read_shrinkage
     from ops.nightly import plan_nightly, run_nightly
@@ -98,7 +106,7 @@ def backup_daily(
         hold_seconds=parse_seconds(hold_writers, "--hold-writers") if hold_writers else 0,
         jobs=settings.jobs,
     )
-    with show_progress(messages()) as progress:
+    with show_progress(messages(), quiet=quiet) as progress:
         plan = plan_backup(request, progress=progress)
         if dry_run:
             decisions = plan_nightly(plan, policy, clock=CLOCK, require_offsite=require_offsite)
@@ -108,6 +116,8 @@ def backup_daily(
         night = run_nightly(
             plan, policy, clock=CLOCK, progress=progress, require_offsite=require_offsite
         )
+    if quiet and not worth_telling(night):
+        return Result(document=told_document(night))
     return Result(document=told_document(night), lines=backup_lines(night))
 
 

@@ -1,0 +1,1 @@
+"""Schedules: the same job written down for each program that can start it."""
