@@ -11,7 +11,7 @@ from invoke.exceptions import AmbiguousEnvVar, UncastableEnvVar
 from invoke.program import Program
 
 from ops import __version__
-from ops.cli import adopting, restoring, snapshots, tasks
+from ops.cli import adopting, packing, restoring, snapshots, tasks
 from ops.cli.console import print_failure
 from ops.errors import OpsError, UsageError
 from ops.settings import DEFAULTS
@@ -20,6 +20,7 @@ namespace = Collection(
     *(tasks.clone, tasks.verify, tasks.recover, tasks.status, tasks.demo),
     *(snapshots.backup_daily, snapshots.snapshots, snapshots.prune),
     *(restoring.restore, restoring.drill, adopting.adopt),
+    *(packing.pack, packing.unpack),
 )
 namespace.configure({"ops": dict(DEFAULTS)})
 
