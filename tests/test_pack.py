@@ -18,10 +18,14 @@ from pathlib import Path
 import pytest
 
 from ops.archive.age import age_module
+from ops.archive.contents import Contents
 from ops.archive.headers import ArchiveError
 from ops.bag import DATABASE, HISTORY, LEDGER, MANIFEST
+from ops.cli.packed import packed_lines
 from ops.demo_instance import build_instance
+from ops.disk import Disk
 from ops.errors import BusyError, DestinationError, InterruptedRunError, OpsError, SourceError
+from ops.filing import publish_file
 from ops.model import Instance, Progress
 from ops.pack import Packed, PackRequest, plan_pack, run_pack
 from ops.snapshot import VERIFIED, Event
@@ -340,6 +344,50 @@ def test_a_file_that_is_not_listed_or_not_there_is_damage(store: Path, tmp_path:
         packed(request(store, tmp_path / "a"))
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_file_that_cannot_be_read_is_named_whoever_asks(
+    store: Path, tmp_path: Path, *, encrypted: bool
+) -> None:
+    asked = request(store, tmp_path / "a")
+    if encrypted:
+        public = age_module().x25519.Identity.generate().to_public()
+        asked = replace(asked, recipients=(public,))
+    (newest(store).path / "data" / "attachments" / "-rf.txt").unlink()
+    with pytest.raises(SourceError, match=r"cannot read .*-rf\.txt: No such file"):
+        packed(asked)
+    assert sorted(os.listdir(tmp_path)) == ["home", "production", "store"]
+
+
+def test_a_name_that_no_file_system_takes_is_told(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(DestinationError, match=r"cannot look at .*: File name too long"):
+        packed(request(store, tmp_path / ("a" * 256)))
+
+
+class NoLinks(Disk):
+    """A file system without hard links, such as FAT."""
+
+    def link(self, source: Path, target: Path) -> bool:
+        """Link nothing."""
+        del source, target
+        return False
+
+
+def test_without_hard_links_a_file_gets_its_name_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "new").write_text("new")
+    (tmp_path / "place").write_text("old")
+    with pytest.raises(DestinationError, match="File exists"):
+        publish_file(tmp_path / "new", tmp_path / "place", replace=False, disk=NoLinks())
+    assert (tmp_path / "place").read_text() == "old"
+    (tmp_path / "place").unlink()
+    publish_file(tmp_path / "new", tmp_path / "place", replace=False, disk=NoLinks())
+    assert (tmp_path / "place").read_text() == "new"
+
+
+def test_what_expands_much_is_told_how_to_unpack(store: Path, tmp_path: Path) -> None:
+    done = replace(packed(request(store, tmp_path / "a")), clear_bytes=2 << 30)
+    assert "allow its size: --max-bytes 2147483648" in "\n".join(map(str, packed_lines(done)))
+
+
 def test_a_file_that_is_no_file_any_more_is_damage(store: Path, tmp_path: Path) -> None:
     database = newest(store).path / DATABASE
     database.unlink()
@@ -403,6 +451,21 @@ def test_a_file_that_changes_after_it_was_read_is_the_archive_s_fault(
     assert caught.value.exit_code == 5
 
 
+@pytest.mark.parametrize("name", ["data/attachments/-rf.txt", "tagmanifest-sha256.txt"])
+def test_what_is_gone_when_it_is_needed_again_is_told(
+    store: Path, tmp_path: Path, name: str
+) -> None:
+    flip(newest(store).path / "data" / "attachments" / "-rf.txt")
+
+    def lose(progress: Progress) -> None:
+        if progress.step == "write to disk":
+            (newest(store).path / name).unlink()
+
+    with pytest.raises(SourceError, match=rf"cannot read .*{name}: No such file"):
+        run_pack(plan_pack(request(store, tmp_path / "a")), clock=CLOCK, progress=lose)
+    assert not (tmp_path / "a").exists()
+
+
 def test_tag_files_that_change_meanwhile_are_noticed(store: Path, tmp_path: Path) -> None:
     path = newest(store).path / "tagmanifest-sha256.txt"
 
@@ -445,6 +508,27 @@ def test_a_signal_leaves_nothing(store: Path, tmp_path: Path) -> None:
     with pytest.raises(InterruptedRunError):
         run_pack(plan_pack(request(store, archive)), clock=CLOCK, progress=stop)
     assert os.listdir(archive.parent) == []
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_file_that_shrinks_while_it_is_read_is_damage(
+    store: Path, tmp_path: Path, *, encrypted: bool
+) -> None:
+    large = newest(store).path / DATABASE
+    asked = request(store, tmp_path / "a")
+    if encrypted:
+        public = age_module().x25519.Identity.generate().to_public()
+        asked = replace(asked, recipients=(public,))
+    large.chmod(0o600)
+    os.truncate(large, 200_000)
+    contents_of = Contents(bag=asked.snapshot.path, name=asked.snapshot.name, tell=lambda *_: None)
+    pieces = contents_of.pieces()
+    next(pieces)
+    os.truncate(large, 100)
+    with pytest.raises(SourceError, match="a file became shorter"):
+        sum(map(len, pieces))
+    with pytest.raises(SourceError, match="the snapshot is damaged"):
+        packed(asked)
 
 
 # Large ones

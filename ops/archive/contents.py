@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from ops.archive.headers import BLOCK, END, Header, encode_header
+from ops.archive.headers import BLOCK, END, MOST_PATH_BYTES, Header, encode_header
 from ops.archive.reader import TAGS
 from ops.bag import ATTACHMENTS, DATA, DATABASE, HISTORY, MANIFEST, PREFIX
 from ops.errors import OpsError, SourceError, os_failure
@@ -16,6 +16,7 @@ from ops.tree.directories import Directories, join_path, open_quietly, split_pat
 from ops.tree.transfer import new_buffer
 
 _DIGEST_DIGITS = 64
+_MOST_LINE_BYTES = MOST_PATH_BYTES + 128
 _HINT = "pack another one; `inv verify --store DIR --snapshot NAME` says what is wrong with it"
 
 _Entry: TypeAlias = tuple[Header, int | None]
@@ -33,7 +34,7 @@ def manifest_entries(manifest: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     Raises:
         ValueError: A line is none.
     """
-    for line in manifest:
+    while line := manifest.readline(_MOST_LINE_BYTES):
         digest, gap, path = line[:_DIGEST_DIGITS], line[_DIGEST_DIGITS:66], line[66:-1]
         if gap != b"  " or not path or line[-1:] != b"\n":
             raise ValueError("a line of the manifest is none")

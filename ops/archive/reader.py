@@ -12,7 +12,7 @@ from ops.tree.stored import is_stored_name
 TAGS = ("bagit.txt", "bag-info.txt", SUMMARY, TAG_MANIFEST, MANIFEST, LEDGER)
 """The tag files, in the order in which they come."""
 
-_LARGE = frozenset({MANIFEST, LEDGER, HISTORY})
+_LARGE = frozenset({MANIFEST, LEDGER, DATABASE})
 _MOST_TAG_BYTES = 64 << 20
 _BELOW = f"{ATTACHMENTS}/".encode()
 
@@ -72,8 +72,6 @@ class ArchiveReader:
                 size=header.size,
                 modified=header.modified,
             )
-            if self._left:
-                raise AssertionError("the content was not read")
         order.require_end()
 
     def content(self) -> Iterator[memoryview]:
@@ -156,7 +154,7 @@ class _Order:
             raise ArchiveError(f"it holds {display(path)} where {name} should come")
         if header.directory != (name in {DATA, ATTACHMENTS}):
             raise ArchiveError(f"{name} is of the wrong kind")
-        if name in TAGS and name not in _LARGE and header.size > _MOST_TAG_BYTES:
+        if name not in _LARGE and header.size > _MOST_TAG_BYTES:
             raise ArchiveError(f"{name} is too large")
 
     def _require_portable(self, path: bytes, header: Header) -> None:
