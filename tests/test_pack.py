@@ -233,6 +233,7 @@ def test_a_dry_run_tells_and_writes_nothing(store: Path, tmp_path: Path) -> None
     ("flags", "said"),
     [
         ((), "--archive is required"),
+        (("--archive", "{tmp}/a/"), "--archive names a directory"),
         (("--archive", "{tmp}/a.age"), "nothing is encrypted without a recipient"),
         (("--archive", "{tmp}/a", "--recipient", "age1nobody"), "this is no recipient"),
         (("--archive", "{tmp}/a", "--recipient", "ssh-dss AAAA"), "this is no recipient"),

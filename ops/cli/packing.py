@@ -64,7 +64,9 @@ def pack(
     keys = absolute_path(recipients_file, "--recipients-file") if recipients_file else None
     recipients = read_recipients(recipient, keys)
     found = find_snapshot(require_store(required_store(settings)), snapshot or LATEST)
-    if place.is_dir():
+    if not place.is_dir():
+        required_file(archive, "--archive")
+    else:
         place /= f"{found.name}.tar.zst" + ".age" * bool(recipients)
     if place.suffix == ".age" and not recipients:
         raise UsageError(
