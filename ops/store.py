@@ -149,14 +149,19 @@ def list_snapshots(store: Path) -> tuple[Snapshot, ...]:
     try:
         names = sorted(one.name for one in store.iterdir() if is_snapshot_name(one.name))
         found = (store / name for name in names)
-        read = [_read_snapshot(path) for path in found if path.is_dir()]
+        read = [read_snapshot(path) for path in found if path.is_dir()]
         return tuple(sorted(read, key=lambda one: (one.instant, one.name)))
     except OSError as error:
         raise os_failure(SourceError, "read", error.filename or store, error) from error
 
 
-def _read_snapshot(path: Path) -> Snapshot:
-    """Read what a snapshot says; whatever is wrong with it is told of it, and stops nobody else."""
+def read_snapshot(path: Path, name: str = "") -> Snapshot:
+    """Read what a snapshot says; whatever is wrong with it is told of it, and stops nobody else.
+
+    Args:
+        path: Where it lies.
+        name: What it is called, where it does not lie under its name yet.
+    """
     try:
         summary = decode_summary((path / SUMMARY).read_bytes())
     except FileNotFoundError:
@@ -165,7 +170,7 @@ def _read_snapshot(path: Path) -> Snapshot:
         return Snapshot(path=path, summary=None, problem=str(error))
     except OSError as error:
         return Snapshot(path=path, summary=None, problem=f"{SUMMARY}: {error.strerror}")
-    if summary.name != path.name:
+    if summary.name != (name or path.name):
         return Snapshot(path=path, summary=summary, problem=f"it calls itself {summary.name}")
     events, whole = _read_events(path)
     return Snapshot(path=path, summary=summary, events=events, history_whole=whole)

@@ -13,7 +13,7 @@ from invoke.program import Program
 from invoke.util import helpline
 
 from ops import __version__
-from ops.cli import adopting, offsite, restoring, scheduling, snapshots, tasks
+from ops.cli import adopting, offsite, packing, restoring, scheduling, snapshots, tasks
 from ops.cli.console import print_failure
 from ops.errors import OpsError, UsageError
 from ops.settings import DEFAULTS
@@ -24,6 +24,7 @@ namespace = Collection(
     *(restoring.restore, restoring.drill, adopting.adopt),
     *(offsite.push, offsite.pull, offsite.offsite_status),
     scheduling.schedule,
+    *(packing.pack, packing.unpack),
 )
 namespace.configure({"ops": dict(DEFAULTS)})
 

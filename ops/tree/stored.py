@@ -60,6 +60,19 @@ def stored_name(name: bytes) -> bytes:
     return f"{short}~{digest}".encode()
 
 
+def is_stored_name(name: bytes) -> bool:
+    """Tell whether a payload could hold an entry of this name: `stored_name` may return it."""
+    if not name or len(name) > _NAME_BYTES or b"/" in name or name in {b".", b".."}:
+        return False
+    if not _TAKEN.fullmatch(name):
+        return stored_name(name) == name
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        return False
+    return all(map(_travels, text))
+
+
 def _travels(character: str) -> bool:
     """Tell whether every reader of a manifest takes a character as it is."""
     if character == " ":

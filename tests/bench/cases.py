@@ -11,6 +11,7 @@ from tests.bench.databases import Database, make_database, served
 from tests.bench.figures import for_each
 from tests.bench.measure import CommandError, Contestant, Course, alternate, run
 from tests.bench.memory import family_bytes
+from tests.bench.packing import Packing
 from tests.bench.trees import Tree, make_tree
 
 _START_ROUNDS = 4
@@ -141,6 +142,26 @@ def _daily_case(name: str, changed: float, bench: Bench) -> Result:
     )
 
 
+def _pack_case(bench: Bench) -> Result:
+    tree = trees.MIX.scaled(bench.scale)
+    attachments = _made_tree(tree, bench)
+    packing = Packing(
+        root=bench.root / "pack", attachments=attachments, destination=bench.destination
+    )
+    packing.begin()
+    plain, secret, *others = packing.contestants()
+    result = _contest(
+        "pack",
+        f"one file of a snapshot of {tree.title}",
+        (plain, secret),
+        tuple(others),
+        bench=bench,
+        check=lambda who: packing.check(who, sum(trees.sizes_of(tree))),
+    )
+    shutil.rmtree(packing.root)
+    return result
+
+
 def _start_case(bench: Bench) -> Result:
     empty = bench.root / "empty"
     empty.mkdir()
@@ -192,6 +213,7 @@ CASES: dict[str, Callable[[Bench], Result | Curve]] = {
     ),
     "daily": lambda bench: _daily_case("daily", 0.0, bench),
     "daily-changed": lambda bench: _daily_case("daily-changed", 0.01, bench),
+    "pack": _pack_case,
     "curve": _curve_case,
     "start": _start_case,
 }
