@@ -11,7 +11,7 @@ from typing import Any
 from ops.archive import age, compression
 from ops.archive.contents import Contents, damaged
 from ops.archive.headers import ArchiveError
-from ops.archive.opening import opened
+from ops.archive.opening import Opened, opened
 from ops.archive.receiving import ChangedError, Comparison, Declared, payload_size, receive
 from ops.bag import MANIFEST, TAG_MANIFEST, damaged_tags
 from ops.destination import real_place, require_writable
@@ -63,11 +63,12 @@ class PackPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
-    """The archive: its bytes and SHA-256, those of the tar stream in it, and how long it took."""
+    """The archive: its bytes and SHA-256, the size of the tar stream in it, and the time taken."""
 
     plan: PackPlan
     size: int
     clear_bytes: int
+    entries: int
     sha256: str
     seconds: float
 
@@ -101,7 +102,7 @@ def plan_pack(request: PackRequest) -> PackPlan:
 
 def _look_at(place: Path, store: Path, *, replace: bool) -> bool:
     """See that an archive may be written at a place, and tell whether one stands there."""
-    if not place.parent.is_dir():
+    if not os.path.isdir(place.parent):  # noqa: PTH112 - it never raises
         raise DestinationError(
             f"there is no directory {display(place.parent)}",
             hint="make it first; is the medium mounted?",
@@ -157,14 +158,15 @@ def run_pack(plan: PackPlan, *, clock: Clock, progress: ReportProgress) -> Packe
         size = _write(plan, new, recipients, progress)
         progress(Progress(step="write to disk"))
         DISK.sync(new)
-        clear, digest = _compare(plan, new, secrets, progress)
+        archive = _compare(plan, new, secrets, progress)
         progress(Progress(step="publish"))
         publish_file(new, plan.place, replace=request.replace)
     return Packed(
         plan=plan,
         size=size,
-        clear_bytes=clear,
-        sha256=digest,
+        clear_bytes=archive.reader.bytes,
+        entries=archive.reader.entries,
+        sha256=archive.digest.hexdigest(),
         seconds=clock.seconds() - began,
     )
 
@@ -219,11 +221,11 @@ def _telling(plan: PackPlan, step: str, progress: ReportProgress) -> Callable[[i
 
 def _compare(
     plan: PackPlan, new: Path, secrets: tuple[Any, ...], progress: ReportProgress
-) -> tuple[int, str]:
+) -> Opened:
     """Read an archive to its end, and compare all of it with the manifest of the snapshot.
 
     Returns:
-        The bytes of the tar stream, and the SHA-256 of the archive that was read.
+        What was read, and is closed by now.
     """
     bag = plan.request.snapshot.path
 
@@ -239,7 +241,7 @@ def _compare(
         ):
             tell = _telling(plan, "re-read archive", progress)
             receive(archive.reader, scratch, comparison, agree=agree, tell=tell)
-            return archive.reader.bytes, archive.digest.hexdigest()
+            return archive
     except ChangedError as error:
         raise _whose(bag, error) from error
     except ArchiveError as error:

@@ -36,6 +36,7 @@ from tests.command import INV, ROOT, run
 from tests.filesystem import build, footprint
 from tests.mounting import immutable, tmpfs
 from tests.pipeline import CLOCK, quiet
+from tests.test_audit import resign
 from tests.test_backup import NIGHT, ODD
 from tests.test_store import at, back_up, flip, litter_in, reader_of
 
@@ -385,8 +386,19 @@ def test_without_hard_links_a_file_gets_its_name_all_the_same(tmp_path: Path) ->
 
 
 def test_what_expands_much_is_told_how_to_unpack(store: Path, tmp_path: Path) -> None:
-    done = replace(packed(request(store, tmp_path / "a")), clear_bytes=2 << 30)
-    assert "allow its size: --max-bytes 2147483648" in "\n".join(map(str, packed_lines(done)))
+    done = packed(request(store, tmp_path / "a"))
+    for changed in (replace(done, clear_bytes=2 << 30), replace(done, entries=5_000_000)):
+        hint = f"allow its size: --max-bytes {changed.clear_bytes}"
+        assert hint in "\n".join(map(str, packed_lines(changed)))
+
+
+def test_a_manifest_that_is_none_is_damage(store: Path, tmp_path: Path) -> None:
+    manifest = newest(store).path / MANIFEST
+    manifest.chmod(0o600)
+    manifest.write_bytes(manifest.read_bytes() + b"no line of a manifest\n")
+    resign(newest(store))
+    with pytest.raises(SourceError, match="a line of the manifest is none"):
+        packed(request(store, tmp_path / "a"))
 
 
 def test_a_file_that_is_no_file_any_more_is_damage(store: Path, tmp_path: Path) -> None:

@@ -605,6 +605,8 @@ def test_a_mass_of_directories_is_refused(good: Path, tmp_path: Path, store: Pat
     archive.write_bytes(squeeze_all(chain([before], many, [after])))
     with pytest.raises(SourceError, match=r"it holds more than \d+,\d+ entries"):
         look_into(UnpackRequest(archive=archive, store=store), progress=quiet)
+    allowed = UnpackRequest(archive=archive, store=store, most_bytes=1 << 30)
+    assert look_into(allowed, progress=quiet).name == NAME
 
 
 def test_what_asks_for_much_memory_is_refused(good: Path, tmp_path: Path, store: Path) -> None:

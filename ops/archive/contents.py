@@ -86,6 +86,8 @@ class Contents:
                 self.tell(self.files, self.size)
             yield from self._put(END)
             yield from self._flush()
+        except ValueError as error:
+            raise damaged(self.bag, str(error)) from error
         except OSError as error:
             raise os_failure(SourceError, "read", error.filename or self.bag, error) from error
 

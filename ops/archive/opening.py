@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from ops.archive import age, compression
 from ops.archive.ahead import Put, ahead
+from ops.archive.headers import BLOCK
 from ops.archive.reader import ArchiveReader, Limits
 from ops.errors import SourceError, UsageError, os_failure
 from ops.names import display
@@ -40,6 +41,11 @@ def most_bytes(size: int) -> int:
     return max(_ANY_BYTES, _MOST_EXPANSION * size)
 
 
+def most_entries(size: int) -> int:
+    """Return how many entries an archive of a size may hold unless somebody allows more bytes."""
+    return _LEAST_ENTRIES + size // _ENTRY_BYTES
+
+
 @contextmanager
 def opened(
     path: Path,
@@ -53,7 +59,8 @@ def opened(
     Args:
         path: The file.
         identities: The secret keys, where it is encrypted.
-        most: How large the tar stream may become; 0 for what its own size allows.
+        most: How large the tar stream may become, with any number of entries; 0 for what its own
+            size allows.
         from_disk: Have the kernel forget what it has of the file before it is read.
 
     Raises:
@@ -77,12 +84,13 @@ def opened(
         if encrypted:
             pieces = stack.enter_context(ahead(_decrypting(pieces, identities)))
         clear = stack.enter_context(ahead(_decompressing(pieces)))
+        size = status.st_size
         limits = Limits(
-            bytes=most or most_bytes(status.st_size),
-            entries=_LEAST_ENTRIES + status.st_size // _ENTRY_BYTES,
+            bytes=most or most_bytes(size),
+            entries=most // BLOCK if most else most_entries(size),
         )
         reader = ArchiveReader(clear, limits)
-        yield Opened(reader=reader, size=status.st_size, encrypted=encrypted, digest=digest)
+        yield Opened(reader=reader, size=size, encrypted=encrypted, digest=digest)
 
 
 def _is_encrypted(path: Path, file: BinaryIO, *, keys: bool) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.text import Text
 
-from ops.archive.opening import most_bytes
+from ops.archive.opening import most_bytes, most_entries
 from ops.cli.format import count_of, format_bytes, format_duration
 from ops.cli.render import facts, finding_lines, heading, reference_words, tally
 from ops.names import display
@@ -42,7 +42,8 @@ def packed_lines(packed: Packed) -> list[Text]:
         ("encrypted", _encryption(plan)),
         ("checked", f"read again, {opened}, and every file compared with the manifest"),
     ]
-    if packed.clear_bytes > most_bytes(packed.size):
+    size = packed.size
+    if packed.clear_bytes > most_bytes(size) or packed.entries > most_entries(size):
         rows.append(("to unpack", f"allow its size: --max-bytes {packed.clear_bytes}"))
     title = f"Packed {plan.request.snapshot.name} in {format_duration(packed.seconds)}"
     return [heading(title, "bold green"), *facts(rows)]
