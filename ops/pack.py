@@ -63,7 +63,7 @@ class PackPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
-    """The archive: its bytes, its SHA-256, how large the tar stream in it is, and the time taken."""
+    """The archive: its bytes and SHA-256, the size of the tar stream in it, and the time taken."""
 
     plan: PackPlan
     size: int
