@@ -108,6 +108,15 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def real(session: nox.Session) -> None:
+    """Run what starts an init system, a cron or a server of its own; takes root for most of it."""
+    install(session, "tests")
+    files = ("test_schedule_real", "test_scheduling_page", "test_offsite_docs")
+    names = [f"tests/{name}.py" for name in files]
+    session.run("pytest", *PARALLEL, *names, *session.posargs, env={"CISO_OPS_REAL": "1"})
+
+
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure us and the peers in turn (`-- --help`); `-- durability` what flushing costs."""
     install(session, "tests")
