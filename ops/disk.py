@@ -147,6 +147,33 @@ DISK = Disk()
 """The real one; it has no state."""
 
 
+def replace_file(
+    path: Path, content: bytes, *, draft: str, mode: int | None = None, disk: Disk = DISK
+) -> None:
+    """Give a file new content as a whole, by one rename; its directory is left to be synced.
+
+    Args:
+        path: The file, which may not be there yet.
+        content: What is to be in it.
+        draft: The name beside it under which it is written; a killed run may have left one.
+        mode: Its permission bits, where they are not those of `Disk.create`.
+        disk: Does it.
+
+    Raises:
+        DestinationError: It cannot be written.
+    """
+    following = path.with_name(draft)
+    try:
+        following.unlink(missing_ok=True)
+        disk.create(following, content)
+        if mode is not None:
+            following.chmod(mode)
+    except OSError as error:
+        raise os_failure(DestinationError, "write", path, error) from error
+    disk.sync(following)
+    disk.rename(following, path, over=True)
+
+
 def same_file(one: Path, other: Path) -> bool:
     """Tell whether two names, neither of them followed, are one file."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):

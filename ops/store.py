@@ -11,7 +11,7 @@ from pathlib import Path
 from ops.bag import ATTACHMENTS, DATABASE, HISTORY, LEDGER, NEXT_HISTORY, SUMMARY
 from ops.claims import is_still
 from ops.destination import nearest_directory, require_writable
-from ops.disk import DISK, Disk
+from ops.disk import DISK, Disk, replace_file
 from ops.errors import DestinationError, SourceError, os_failure, reach_failure
 from ops.model import Instance
 from ops.names import display
@@ -228,7 +228,8 @@ def append_event(snapshot: Snapshot, event: Event, disk: Disk = DISK) -> None:
             content = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
             if event.what == VERIFIED:
                 events, _ = decode_events(content.splitlines(keepends=True))
-                _rewrite(path, b"".join(map(encode_event, (*events, event))), disk)
+                whole = b"".join(map(encode_event, (*events, event)))
+                replace_file(path, whole, draft=NEXT_HISTORY, disk=disk)
             else:
                 os.ftruncate(descriptor, content.rfind(b"\n") + 1)  # what a crash cut short
                 os.write(descriptor, encode_event(event))
@@ -253,14 +254,6 @@ def _locked_history(path: Path) -> int:
             os.close(descriptor)
             raise
         os.close(descriptor)
-
-
-def _rewrite(path: Path, content: bytes, disk: Disk) -> None:
-    following = path.with_name(NEXT_HISTORY)
-    following.unlink(missing_ok=True)  # a killed run left it
-    disk.create(following, content)
-    disk.sync(following)
-    disk.rename(following, path, over=True)
 
 
 def check_store(path: Path) -> Path:

@@ -51,10 +51,10 @@ def ahead(produce: Callable[[Put], None]) -> Iterator[Iterator[bytes]]:
         finally:
             stopped.set()
             while not running.done():
-                with_room(waiting)
+                _with_room(waiting)
 
 
-def with_room(waiting: "queue.Queue[bytes | None]") -> None:
+def _with_room(waiting: "queue.Queue[bytes | None]") -> None:
     """Take a piece out that nobody wants, so that its maker can go on, and end."""
     try:
         waiting.get(timeout=_PAUSE_SECONDS)

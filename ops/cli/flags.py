@@ -1,5 +1,7 @@
 """Flags that several tasks have, and what `--help` says of each."""
 
+from collections.abc import Mapping
+
 SOURCE = {
     "source_db": "Database to read; default: where the instance is found (see `inv status`).",
     "source_attachments": "Attachments directory to read; goes with --source-db.",
@@ -40,3 +42,12 @@ KEEP = {
 REQUIRE_OFFSITE = {
     "require_offsite": "Remove only what a push is recorded for that restic confirmed."
 }
+
+
+def kept(given: Mapping[str, object]) -> dict[str, str]:
+    """Return the flags of retention as `read_policy` takes them, without their "keep_".
+
+    Args:
+        given: What a task was given: its `locals()`.
+    """
+    return {name.removeprefix("keep_"): str(given[name]) for name in KEEP}

@@ -7,7 +7,7 @@ from invoke.context import Context
 from ops.cli.clock import CLOCK
 from ops.cli.console import messages
 from ops.cli.decorator import Result, task
-from ops.cli.flags import JOBS, JSON, KEEP, PROFILE, STORE
+from ops.cli.flags import JOBS, JSON, KEEP, PROFILE, STORE, kept
 from ops.errors import DestinationError, SourceError, UsageError
 from ops.settings import absolute_path, read_settings, required_store
 
@@ -70,16 +70,7 @@ def push(
 
     dry_run = dry_run or bool(context.config.run.dry)
     settings = read_settings(context.config.ops, profile=profile, jobs=jobs, store=store)
-    flags = {
-        "last": keep_last,
-        "hourly": keep_hourly,
-        "daily": keep_daily,
-        "weekly": keep_weekly,
-        "monthly": keep_monthly,
-        "yearly": keep_yearly,
-        "within": keep_within,
-        "time_zone": time_zone,
-    }
+    flags = kept(locals())
     policy = _read_policy(context, flags, forget=forget, reclaim=reclaim)
     restic = find_restic(settings.environment, DestinationError)
     place = require_store(required_store(settings))

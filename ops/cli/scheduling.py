@@ -8,7 +8,7 @@ from invoke.context import Context
 
 from ops.cli.console import confirm, messages, print_lines, require_terminal
 from ops.cli.decorator import Result, task
-from ops.cli.flags import HOLD, JOBS, JSON, KEEP, PROFILE, SOURCE, STORE
+from ops.cli.flags import HOLD, JOBS, JSON, KEEP, PROFILE, SOURCE, STORE, kept
 from ops.errors import UsageError
 from ops.settings import absolute_path, parse_seconds, read_settings
 
@@ -117,18 +117,11 @@ def schedule(
     if remove:
         target = _target(chosen, label, into, settings, user if user != current else "")
         return _change(target, None, [], force=force, dry_run=dry_run)
-    keep = {
-        "last": keep_last,
-        "hourly": keep_hourly,
-        "daily": keep_daily,
-        "weekly": keep_weekly,
-        "monthly": keep_monthly,
-        "yearly": keep_yearly,
-        "within": keep_within,
-    }
-    policy = read_policy(context.config.ops, {**keep, "time_zone": time_zone})
+    keep = kept(locals())
+    policy = read_policy(context.config.ops, keep)
+    zone = {"--time-zone": keep.pop("time_zone")}
     flags = {f"--keep-{rule}": value for rule, value in keep.items()}
-    flags |= {"--time-zone": time_zone, "--hold-writers": hold_writers, "--jobs": jobs}
+    flags |= {**zone, "--hold-writers": hold_writers, "--jobs": jobs}
     if hold_writers:
         parse_seconds(hold_writers, "--hold-writers")
     files = _files(context.config)

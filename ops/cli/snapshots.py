@@ -7,7 +7,7 @@ from invoke.context import Context
 from ops.cli.clock import CLOCK
 from ops.cli.console import messages
 from ops.cli.decorator import Result, task
-from ops.cli.flags import HOLD, JOBS, JSON, KEEP, PROFILE, REQUIRE_OFFSITE, SOURCE, STORE
+from ops.cli.flags import HOLD, JOBS, JSON, KEEP, PROFILE, REQUIRE_OFFSITE, SOURCE, STORE, kept
 from ops.errors import UsageError
 from ops.settings import parse_seconds, read_settings, required_store
 
@@ -82,19 +82,7 @@ def backup_daily(
         jobs=jobs,
         store=store,
     )
-    policy = read_policy(
-        context.config.ops,
-        {
-            "last": keep_last,
-            "hourly": keep_hourly,
-            "daily": keep_daily,
-            "weekly": keep_weekly,
-            "monthly": keep_monthly,
-            "yearly": keep_yearly,
-            "within": keep_within,
-            "time_zone": time_zone,
-        },
-    )
+    policy = read_policy(context.config.ops, kept(locals()))
     chosen = load_profile(settings.profile.value)
     request = BackupRequest(
         source=locate_source(settings, chosen),
@@ -183,17 +171,7 @@ def prune(
 
     dry_run = dry_run or bool(context.config.run.dry)
     settings = read_settings(context.config.ops, store=store)
-    flags = {
-        "last": keep_last,
-        "hourly": keep_hourly,
-        "daily": keep_daily,
-        "weekly": keep_weekly,
-        "monthly": keep_monthly,
-        "yearly": keep_yearly,
-        "within": keep_within,
-        "time_zone": time_zone,
-    }
-    policy = read_policy(context.config.ops, flags)
+    policy = read_policy(context.config.ops, kept(locals()))
     if policy.empty and not remove:
         raise UsageError(
             "nothing says which snapshots to keep",

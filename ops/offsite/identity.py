@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from ops.disk import DISK, Disk
+from ops.disk import DISK, Disk, replace_file
 from ops.errors import SourceError, os_failure
 from ops.names import display
 from ops.store import MARKER
@@ -49,13 +49,8 @@ def give_identity(store: Path, identity: str, disk: Disk = DISK) -> str:
     Raises:
         DestinationError: It cannot be written.
     """
-    following = store / _NEXT
     content = json.dumps({**_read(store), _KEY: identity}).encode() + b"\n"
-    if following.exists():  # a killed run left it
-        disk.unlink(following)
-    disk.create(following, content)
-    disk.sync(following)
-    disk.rename(following, store / MARKER, over=True)
+    replace_file(store / MARKER, content, draft=_NEXT, disk=disk)
     disk.sync(store)
     return identity
 

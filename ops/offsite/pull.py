@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops.audit import Audit, Effort, audit_snapshot
-from ops.bag import DATA, HISTORY, SUMMARY
+from ops.bag import DATA, HISTORY
 from ops.disk import DISK
 from ops.errors import DestinationError, SourceError, VerificationError, os_failure
 from ops.model import Clock, Progress, ReportProgress
@@ -20,8 +20,16 @@ from ops.offsite.tally import Tally
 from ops.profile import Profile
 from ops.report import Room
 from ops.room import Need, add_rooms, require_room
-from ops.snapshot import PULLED, Event, SnapshotError, decode_events, decode_summary
-from ops.store import LATEST, Snapshot, append_event, check_store, list_snapshots, make_store
+from ops.snapshot import PULLED, Event
+from ops.store import (
+    LATEST,
+    Snapshot,
+    append_event,
+    check_store,
+    list_snapshots,
+    make_store,
+    read_snapshot,
+)
 from ops.storing import locked_store, new_snapshot, publish_snapshot
 from ops.tree.stored import FILE_MODE
 
@@ -89,9 +97,8 @@ def plan_pull(request: PullRequest) -> PullPlan:
     size, room = None, None
     if present is None:
         size = list_contents(request.restic, copy.id)
-        need = Need(
-            path=store / LATEST, bytes=size.bytes + size.entries * _BLOCK, inodes=size.entries
-        )
+        wanted = size.bytes + size.entries * _BLOCK
+        need = Need(path=store / LATEST, bytes=wanted, inodes=size.entries)
         (room,) = add_rooms([need], spare_bytes=_SPARE_BYTES)
         require_room(room)
     return PullPlan(
@@ -192,18 +199,16 @@ def run_pull(plan: PullPlan, *, clock: Clock, progress: ReportProgress) -> Pull:
                     complaint.failure.findings = error.findings
                 raise complaint.failure from error
             details = {"repository": plan.repository, "restic_snapshot": copy.id}
-            pulled = Event(what=PULLED, instant=clock.now(), details=details)
-            append_event(audit.snapshot, pulled)
+            append_event(audit.snapshot, Event(what=PULLED, instant=clock.now(), details=details))
             progress(Progress(step="write to disk"))
             DISK.sync_file_system(bag, lock)
             progress(Progress(step="publish"))
             path = publish_snapshot(store, copy.name)
         if not listed and copy.store and not store_identity(store):
             give_identity(store, copy.store)
-    snapshot = next(one for one in list_snapshots(store) if one.path == path)
     return Pull(
         plan=plan,
-        snapshot=snapshot,
+        snapshot=read_snapshot(path),
         audit=audit,
         complaint="" if complaint is None else complaint.line,
         seconds=clock.seconds() - began,
@@ -277,19 +282,18 @@ def _require_snapshot(bag: Path, copy: Copy) -> Snapshot:
     Raises:
         VerificationError: It is none, or another one.
     """
+    snapshot = read_snapshot(bag, name=copy.name)
     try:
-        summary = decode_summary((bag / SUMMARY).read_bytes())
         digest = bag_digest(bag)
-        history = (bag / HISTORY).read_bytes() if (bag / HISTORY).exists() else b""
-        is_whole = (bag / DATA).is_dir()
-    except (SnapshotError, OSError, SourceError) as error:
+        if snapshot.summary is None:
+            raise SourceError(snapshot.problem)
+    except SourceError as error:
         raise VerificationError(
             f"what came back of {copy.name} is no snapshot: {error}", hint="pull another one"
         ) from error
-    if (summary.name, digest) != (copy.name, copy.bag) or not is_whole:
+    if (snapshot.summary.name, digest) != (copy.name, copy.bag) or not (bag / DATA).is_dir():
         raise VerificationError(
-            f"what came back of {copy.name} is another snapshot: {display(summary.name)}",
+            f"what came back of {copy.name} is another snapshot: {display(snapshot.summary.name)}",
             hint="pull another one; somebody has changed the tags in the repository",
         )
-    events, whole = decode_events(history.splitlines(keepends=True))
-    return Snapshot(path=bag, summary=summary, events=events, history_whole=whole)
+    return snapshot

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.disk import DISK, Disk
+from ops.disk import DISK, Disk, replace_file
 from ops.errors import BusyError, DestinationError, UsageError, os_failure
 from ops.names import display
 from ops.schedule.cron import put_block
+from ops.schedule.job import unit_name
 from ops.schedule.kinds import Kind, disarming, names_of
 
 _TIMEOUT_SECONDS = 60
@@ -124,7 +125,7 @@ class Target:
     @property
     def unit(self) -> str:
         """The name of its files."""
-        return f"ciso-ops-{self.name}"
+        return unit_name(self.name)
 
 
 def plan_changes(target: Target, texts: Sequence[str] | None) -> tuple[Change, ...]:
@@ -200,12 +201,8 @@ def _replace(change: Change, path: Path, disk: Disk) -> None:
         if change.after is None:
             disk.unlink(path)
         else:
-            following = path.with_name(f".{path.name}.ciso-ops-new")
-            following.unlink(missing_ok=True)  # of a run that was killed
-            disk.create(following, change.after)
-            following.chmod(0o644)
-            disk.sync(following)
-            disk.rename(following, path, over=True)
+            draft = f".{path.name}.ciso-ops-new"
+            replace_file(path, change.after, draft=draft, mode=0o644, disk=disk)
         disk.sync(path.parent)
     except OSError as error:
         raise os_failure(DestinationError, "write", path, error) from error

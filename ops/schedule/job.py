@@ -9,6 +9,11 @@ from ops.names import display
 from ops.schedule.when import When
 
 
+def unit_name(name: str) -> str:
+    """Return what a schedule of ours is called among those of other programs."""
+    return f"ciso-ops-{name}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """What is to be started. Every path is absolute, so that it runs with an empty environment.
@@ -33,7 +38,7 @@ class Job:
     @property
     def unit(self) -> str:
         """Its name among those of other programs."""
-        return f"ciso-ops-{self.name}"
+        return unit_name(self.name)
 
     @property
     def title(self) -> str:
