@@ -46,7 +46,9 @@ def read_back(blocks: bytes) -> Header:
     size = reader.extension_bytes(blocks[:BLOCK])
     if size:
         reader.extend(blocks[BLOCK : BLOCK + size])
-        blocks = blocks[BLOCK + size + -size % BLOCK :]
+        end = BLOCK + size + -size % BLOCK
+        assert not any(blocks[BLOCK + size : end])
+        blocks = blocks[end:]
         assert reader.extension_bytes(blocks) == 0
     assert len(blocks) == BLOCK
     return reader.entry(blocks)
