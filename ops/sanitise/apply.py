@@ -117,8 +117,8 @@ def _collect_people(
     for table, columns in parts.items():
         rows = connection.execute(f"SELECT DISTINCT {', '.join(columns)} FROM {table}")  # noqa: S608 - quoted
         for row in rows:
-            names = tuple(str(name) for name in row if name)
-            instead = {name.strip(): pseudonyms.of(Kind.NAME, name) for name in names}
+            names = tuple(name for name in row if isinstance(name, str) and name)
+            instead = tuple(pseudonyms.of(Kind.NAME, name) for name in names)
             originals.add_person(names, instead)
 
 
@@ -209,34 +209,47 @@ def _rewrite(connection: sqlite3.Connection, bound: Bound, new: Callable[[str], 
     return len(changes)
 
 
-def mend_keys(connection: sqlite3.Connection, tables: Iterable[Table]) -> int:
+def mend_keys(
+    connection: sqlite3.Connection, tables: Iterable[Table], emptied: Iterable[str]
+) -> int:
     """Mend rows that refer to rows which are gone; return how many.
 
     A column that may be empty becomes empty, otherwise the row goes as well, as Django's cascade
-    would have it.
+    would have it. What referred to nothing in the source already is left as it is.
+
+    Args:
+        connection: To a private database.
+        tables: All of its tables.
+        emptied: The names of those that lost rows.
 
     Raises:
         sqlite3.Error: A table cannot be read or changed.
     """
     by_name = {table.name: table for table in tables}
+    waiting = [name.lower() for name in emptied]
     mended = 0
-    while True:
-        before = mended
+    while waiting:
+        parent = waiting.pop()
         for table in by_name.values():
             for key in table.foreign_keys:
-                mended += _mend(connection, table, key, by_name)
-        if mended == before:
-            return mended
+                if key.parent.lower() != parent:
+                    continue
+                count, deleted = _mend(connection, table, key, by_name)
+                mended += count
+                if count and deleted:
+                    waiting.append(table.name.lower())
+    return mended
 
 
 def _mend(
     connection: sqlite3.Connection, table: Table, key: ForeignKey, tables: dict[str, Table]
-) -> int:
+) -> tuple[int, bool]:
+    """Mend what one key breaks; return the number of rows, and whether they are gone."""
     parent = next(
         (one for name, one in tables.items() if name.lower() == key.parent.lower()), None
     )
     if parent is None or len(key.parent_columns) != len(key.columns):
-        return 0  # a mismatch that the check of the copy names
+        return 0, False  # a mismatch that the check of the copy names
     own = [f"child.{quote(column)}" for column in key.columns]
     matches = " AND ".join(
         f"parent.{quote(target)} = {column}"
@@ -248,9 +261,10 @@ def _mend(
     )
     found = [table.column(column) for column in key.columns]
     loose = [column for column in found if column is not None and not column.not_null]
-    if loose and not any(column.key for column in loose):
+    empties = bool(loose) and not any(column.key for column in loose)
+    if empties:
         changes = ", ".join(f"{quote(column.name)} = NULL" for column in loose)
         statement = f"UPDATE {table.sql} AS child SET {changes} WHERE {broken}"  # noqa: S608 - quoted
     else:
         statement = f"DELETE FROM {table.sql} AS child WHERE {broken}"  # noqa: S608 - quoted
-    return max(connection.execute(statement).rowcount, 0)
+    return max(connection.execute(statement).rowcount, 0), not empties

@@ -1,6 +1,6 @@
 """What was found in the source and must not be in the copy, and what stands there instead."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ops.sanitise.documents import read_document, strings_of
@@ -8,6 +8,7 @@ from ops.sanitise.documents import read_document, strings_of
 _SHORTEST = 6
 _SHORTEST_LETTERS = 16
 _NAME_LETTERS = 3
+_FULL_NAME = 2
 _REMOVED = b"[removed]"
 
 
@@ -52,25 +53,18 @@ class Originals:
             elif part.strip():
                 self.common.add(part.strip())
 
-    def add_person(self, names: tuple[str, ...], instead: Mapping[str, str]) -> None:
+    def add_person(self, names: tuple[str, ...], instead: tuple[str, ...]) -> None:
         """Note a person by the names of a row, in either order; a single name is too ordinary."""
-        names = tuple(name.strip() for name in names)
-        if len(names) < 2 or any(len(name) < _NAME_LETTERS for name in names):  # noqa: PLR2004 - given and family name
+        if len(names) < _FULL_NAME or any(len(name) < _NAME_LETTERS for name in names):
             return
-        for form in (" ".join(names), " ".join(reversed(names)), ", ".join(reversed(names))):
-            new = form
-            for name in names:
-                new = new.replace(name, instead[name])
-            self.found.setdefault(_bytes(form), _bytes(new))
+        for join, turned in ((" ", False), (" ", True), (", ", True)):
+            old, new = (tuple(reversed(one)) if turned else one for one in (names, instead))
+            self.found.setdefault(_bytes(join.join(old)), _bytes(join.join(new)))
 
     def release(self, value: str) -> None:
         """Forget a value that may be in the copy: the operator has asked for it."""
         for known in [known for known in self.found if known.lower() == _bytes(value).lower()]:
             del self.found[known]
-
-    def spared(self, wanted: bytes) -> bool:
-        """Tell whether bytes are no original."""
-        return wanted not in self.found
 
 
 def _parts(value: str) -> Iterator[str]:
