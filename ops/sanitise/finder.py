@@ -37,6 +37,7 @@ class Finder:
                 patterns.append(form)
                 self._values.append(value)
         kind = MatchKind.LeftmostLongest
+        self.longest = max(map(len, patterns), default=1)
         self._machine = BytesAhoCorasick(patterns, matchkind=kind) if patterns else None
 
     def __bool__(self) -> bool:

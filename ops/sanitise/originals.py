@@ -1,6 +1,6 @@
 """What was found in the source and must not be in the copy, and what stands there instead."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ops.sanitise.documents import read_document, strings_of
@@ -9,7 +9,7 @@ _SHORTEST = 6
 _SHORTEST_LETTERS = 16
 _NAME_LETTERS = 3
 _FULL_NAME = 2
-_REMOVED = b"[removed]"
+_SHORTEST_NUMBER = 9
 
 
 def is_distinctive(value: str) -> bool:
@@ -17,6 +17,8 @@ def is_distinctive(value: str) -> bool:
     value = value.strip()
     if len(value) < _SHORTEST:
         return False
+    if not any(letter.isalpha() for letter in value):
+        return len(value) >= _SHORTEST_NUMBER
     return len(value) >= _SHORTEST_LETTERS or not value.isalpha()
 
 
@@ -24,9 +26,11 @@ def is_distinctive(value: str) -> bool:
 class Originals:
     """Collects values of the source, as bytes in UTF-8, each with what replaces it elsewhere.
 
-    `common` counts the secrets that are too short or too ordinary to be looked for.
+    `mark` makes letters that stand for a secret. `common` are the secrets that are too short or
+    too ordinary to be looked for.
     """
 
+    mark: Callable[[bytes], str]
     found: dict[bytes, bytes] = field(default_factory=dict)
     common: set[str] = field(default_factory=set)
 
@@ -49,7 +53,8 @@ class Originals:
         """
         for part in {value, *_parts(value)}:
             if is_distinctive(part):
-                self.found.setdefault(_bytes(part.strip()), _REMOVED)
+                secret = _bytes(part.strip())
+                self.found.setdefault(secret, b"removed-" + self.mark(secret).encode())
             elif part.strip():
                 self.common.add(part.strip())
 

@@ -1,0 +1,100 @@
+"""Columns without a rule that look as if they held secrets or personal data."""
+
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+
+from ops.model import Finding, Severity
+from ops.names import display
+from ops.sanitise.binding import Binding
+from ops.sanitise.private import raw_text
+from ops.sanitise.schema import Column, Table
+from ops.sanitise.sweep import Swept
+from ops.sqlite.content import quote
+
+_NAMES = re.compile(
+    r"passw|passphrase|secret|token|api_?key|apikey|private_?key|credential|otp\b|_otp|totp"
+    r"|(?:^|_)key$|e_?mail|phone|mobile|telephone|fax|first_?name|last_?name|full_?name|surname"
+    r"|given_?name|family_?name|birth|(?:^|_)ssn|iban|passport|(?:^|_)ip(?:_|$)|ip_?addr"
+    r"|remote_?addr|street|postal|zip_?code|signature|cookie|session_?(?:key|data|id)|webhook",
+    re.IGNORECASE,
+)
+"""What such columns are called; what a name does not tell, the content does."""
+
+_LOOKS = (
+    ("a private key", re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
+    ("a password hash", re.compile(rb"(?:pbkdf2_sha\d+|argon2|bcrypt\w*|scrypt|\$2[aby])\$[\w$=,.]")),
+    ("a JSON web token", re.compile(rb"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}")),
+    ("an access token", re.compile(
+        rb"\b(?:gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abprs]-[\w-]{10,}"
+        rb"|sk_(?:live|test)_\w{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|whsec_\w{10,}"
+        rb"|ATATT[\w-]{16,}|hf_\w{20,}|npm_\w{30,}|dop_v1_\w{32,})"
+    )),
+    ("a URL with a password", re.compile(rb"\b[a-z][a-z0-9+.-]*://[^\s/:@\"']+:[^\s/@\"']+@")),
+)  # fmt: skip
+_HINTS = re.compile(rb"-----BEGIN |\$|eyJ|_|-|AKIA|AIza|://")
+_MOST_ROWS = 200_000
+
+
+def suspects(
+    connection: sqlite3.Connection,
+    tables: Mapping[str, Table],
+    binding: Binding,
+    swept: Iterable[Swept] = (),
+) -> Iterator[Finding]:
+    """Find columns that no rule is for, by their names and by what is in them.
+
+    Tables that a rule is for as a whole, columns that are empty, and those of keys of rows are
+    no suspects. A finding never quotes a value.
+
+    Args:
+        connection: To the database.
+        tables: Its tables.
+        binding: The rules.
+        swept: Where e-mail addresses were found that no rule knew of.
+
+    Raises:
+        sqlite3.Error: A table cannot be read.
+    """
+    ruled = binding.ruled()
+    emptied = binding.emptied()
+    strange = {(one.table, one.column): one.strangers for one in swept if one.strangers}
+    for table in tables.values():
+        if (table.name, "*") in ruled or table.name in emptied:
+            continue
+        referring = {column for key in table.foreign_keys for column in key.columns}
+        for column in table.columns:
+            place = (table.name, column.name)
+            if place in ruled or column.name in referring:
+                continue
+            found = ""
+            if place in strange:
+                found = f"e-mail addresses in {strange[place]:,} rows, replaced"
+            elif column.holds_text and not column.key:
+                found = _suspicion(connection, table, column)
+            if found:
+                yield Finding(
+                    kind="no-rule",
+                    severity=Severity.WARNING,
+                    where=f"{display(table.name)}.{display(column.name)}",
+                    expected="a rule in the profile",
+                    found=found,
+                )
+
+
+def _suspicion(connection: sqlite3.Connection, table: Table, column: Column) -> str:
+    name = quote(column.name)
+    condition = f"{name} IS NOT NULL AND {name} NOT IN ('', '{{}}', '[]')"
+    statement = f"SELECT {name} FROM {table.sql} WHERE {condition} LIMIT ?"  # noqa: S608 - quoted
+    if _NAMES.search(column.name):
+        if connection.execute(statement, (1,)).fetchone() is not None:
+            return "a name like that of a secret or of personal data"
+        return ""
+    with raw_text(connection):
+        for (value,) in connection.execute(statement, (_MOST_ROWS,)):
+            if not isinstance(value, bytes) or not _HINTS.search(value):
+                continue
+            for what, pattern in _LOOKS:
+                if pattern.search(value):
+                    return f"what looks like {what}"
+    return ""
