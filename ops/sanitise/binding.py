@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ops.rules import Action, Rule
+from ops.rules import Action, Rule, Scalar
 from ops.sanitise.schema import Column, Table
+from ops.sqlite.content import quote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,29 @@ class Binding:
         return frozenset(
             (one.table.name, "*" if one.column is None else one.column.name) for one in self.bound
         )
+
+    def partly(self) -> frozenset[tuple[str, str]]:
+        """Return the columns of which rules are for some rows only."""
+        whole = {
+            (one.table.name, one.column.name)
+            for one in self.bound
+            if one.column is not None and not one.rule.where
+        }
+        return frozenset(
+            (one.table.name, one.column.name)
+            for one in self.bound
+            if one.column is not None and (one.table.name, one.column.name) not in whole
+        )
+
+    def outside(self, table: str, column: str) -> tuple[str, tuple[Scalar, ...]]:
+        """Return the condition, and its values, for rows of a table that no rule is for."""
+        conditions, values = ["1"], list[Scalar]()
+        for one in self.bound:
+            if one.table.name == table and one.column is not None and one.column.name == column:
+                names = " AND ".join(f"{quote(name)} IS ?" for name, _ in one.rule.where)
+                conditions.append(f"NOT ({names})")
+                values += [value for _, value in one.rule.where]
+        return " AND ".join(conditions), tuple(values)
 
     def kept(self, table: str, column: str) -> bool:
         """Tell whether a rule says that a column is as it should be."""

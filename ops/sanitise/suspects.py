@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ops.model import Finding, Severity
 from ops.names import display
+from ops.rules import Scalar
 from ops.sanitise.binding import Binding
 from ops.sanitise.private import raw_text
 from ops.sanitise.schema import Column, Table
@@ -32,6 +33,11 @@ _LOOKS = (
     )),
     ("a URL with a password", re.compile(rb"\b[a-z][a-z0-9+.-]*://[^\s/:@\"']+:[^\s/@\"']+@")),
 )  # fmt: skip
+_MEMBER = re.compile(
+    rb'"[^"]*(?:secret|token|passw|api_?key|private_?key|credential)[^"]*"\s*:\s*"[^"]', re.IGNORECASE
+)
+"""A member of a JSON document that is named so, and is not empty."""
+
 _HINTS = re.compile(rb"-----BEGIN |\$|eyJ|_|-|AKIA|AIza|://")
 _MOST_ROWS = 200_000
 
@@ -56,7 +62,7 @@ def suspects(
     Raises:
         sqlite3.Error: A table cannot be read.
     """
-    ruled = binding.ruled()
+    ruled = binding.ruled() - binding.partly()
     emptied = binding.emptied()
     strange = {(one.table, one.column): one.strangers for one in swept if one.strangers}
     for table in tables.values():
@@ -71,7 +77,7 @@ def suspects(
             if place in strange:
                 found = f"e-mail addresses in {strange[place]:,} rows, replaced"
             elif column.holds_text and not column.key:
-                found = _suspicion(connection, table, column)
+                found = _suspicion(connection, table, column, binding.outside(*place))
             if found:
                 yield Finding(
                     kind="no-rule",
@@ -82,17 +88,28 @@ def suspects(
                 )
 
 
-def _suspicion(connection: sqlite3.Connection, table: Table, column: Column) -> str:
+def _suspicion(
+    connection: sqlite3.Connection,
+    table: Table,
+    column: Column,
+    outside: tuple[str, tuple[Scalar, ...]],
+) -> str:
+    """Return what a column looks like, judged by the rows that no rule is for; empty for nothing."""
     name = quote(column.name)
-    condition = f"{name} IS NOT NULL AND {name} NOT IN ('', '{{}}', '[]')"
+    condition, values = outside
+    condition += f" AND {name} IS NOT NULL AND {name} NOT IN ('', '{{}}', '[]')"
     statement = f"SELECT {name} FROM {table.sql} WHERE {condition} LIMIT ?"  # noqa: S608 - quoted
     if _NAMES.search(column.name):
-        if connection.execute(statement, (1,)).fetchone() is not None:
+        if connection.execute(statement, (*values, 1)).fetchone() is not None:
             return "a name like that of a secret or of personal data"
         return ""
     with raw_text(connection):
-        for (value,) in connection.execute(statement, (_MOST_ROWS,)):
-            if not isinstance(value, bytes) or not _HINTS.search(value):
+        for (value,) in connection.execute(statement, (*values, _MOST_ROWS)):
+            if not isinstance(value, bytes):
+                continue
+            if value[:1] in {b"{", b"["} and _MEMBER.search(value):
+                return "a JSON document with a member named like a secret"
+            if not _HINTS.search(value):
                 continue
             for what, pattern in _LOOKS:
                 if pattern.search(value):
