@@ -10,10 +10,10 @@ from typing import Any
 
 from ops.profile import Reference
 from ops.references import normal_path
-from ops.sanitise.label import MARKER
 from ops.sanitise.placeholders import make_placeholder
 from ops.sanitise.schema import Table
 from ops.sqlite.content import quote
+from ops.staging import MARKER
 
 _SUFFIX = re.compile(rb"\.[A-Za-z0-9]{1,10}\Z")
 

@@ -4,16 +4,10 @@ import sqlite3
 from collections.abc import Mapping
 from datetime import datetime
 
-from ops.model import Finding, Severity
 from ops.rules import Label
 from ops.sanitise.schema import Table
-from ops.sqlite.content import list_tables, quote
-
-MARKER = b"STAGING.txt"
-"""The name of the file among the attachments that says what they are."""
-
-TABLE = "ciso_ops_staging"
-
+from ops.sqlite.content import quote
+from ops.staging import LABEL_TABLE
 
 def label_database(
     connection: sqlite3.Connection,
@@ -28,10 +22,10 @@ def label_database(
     Raises:
         sqlite3.Error: It cannot be written.
     """
-    connection.execute(f"DROP TABLE IF EXISTS {TABLE}")
-    connection.execute(f"CREATE TABLE {TABLE} (made text NOT NULL, tool text NOT NULL)")
+    connection.execute(f"DROP TABLE IF EXISTS {LABEL_TABLE}")
+    connection.execute(f"CREATE TABLE {LABEL_TABLE} (made text NOT NULL, tool text NOT NULL)")
     connection.execute(
-        f"INSERT INTO {TABLE} (made, tool) VALUES (?, ?)",  # noqa: S608 - a constant
+        f"INSERT INTO {LABEL_TABLE} (made, tool) VALUES (?, ?)",  # noqa: S608 - a constant
         (made.isoformat(), f"ciso-ops {tool}"),
     )
     table = None if label is None else tables.get(label.table)
@@ -44,26 +38,6 @@ def label_database(
         f" WHERE {condition} AND substr({column}, 1, ?) <> ?",
         (label.prefix, *(value for _, value in label.where), len(label.prefix), label.prefix),
     ).rowcount
-
-
-def is_labelled(connection: sqlite3.Connection) -> bool:
-    """Tell whether a database is a copy for staging.
-
-    Raises:
-        sqlite3.Error: The schema cannot be read.
-    """
-    return TABLE in list_tables(connection)
-
-
-def staging_source() -> Finding:
-    """Return the warning about a source that is such a copy."""
-    return Finding(
-        kind="staging",
-        severity=Severity.WARNING,
-        where="source database",
-        expected="the data of production",
-        found="a sanitised copy, made for staging",
-    )
 
 
 def marker_text(made: datetime) -> bytes:
