@@ -1,0 +1,1 @@
+"""A harmless copy of an instance: what replaces personal data, secrets and attachments."""
