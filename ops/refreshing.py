@@ -15,9 +15,11 @@ from ops.report import Room
 from ops.restore import RestoreRequest, plan_restore
 from ops.room import Need, add_rooms, require_room
 from ops.rules import Rule
+from ops.sanitise.addresses import find_addresses
 from ops.sanitise.apply import Applied, count_touched
 from ops.sanitise.binding import bind
 from ops.sanitise.files import Attachments
+from ops.sanitise.pseudonyms import DOMAIN
 from ops.sanitise.schema import read_schema
 from ops.sanitise.suspects import suspects
 from ops.scratch import scratch_directory
@@ -234,3 +236,30 @@ def review(connection: sqlite3.Connection, profile: Profile) -> Review:
         absent=binding.absent,
         findings=tuple(suspects(connection, tables, binding)),
     )
+
+
+def parse_attachments(value: str) -> Attachments:
+    """Read `--attachments`.
+
+    Raises:
+        UsageError: It is none of the words.
+    """
+    try:
+        return Attachments(value or "placeholder")
+    except ValueError as error:
+        raise UsageError(
+            f"--attachments must be {', '.join(Attachments)}, not {display(value)}"
+        ) from error
+
+
+def parse_address(value: str) -> str:
+    """Read `--admin-email`.
+
+    Raises:
+        UsageError: It is no address.
+    """
+    address = value or f"admin@{DOMAIN}"
+    found = [whole for *_, whole in find_addresses(address.encode("utf-8", "surrogateescape"))]
+    if found != [address.encode("utf-8", "surrogateescape")]:
+        raise UsageError(f"--admin-email is no e-mail address: {display(address)}")
+    return address
