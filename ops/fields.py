@@ -15,9 +15,7 @@ def require_known(table: Mapping[str, Any], known: Collection[str], where: str) 
         raise ValueError(f"{where} has no key {unknown[0]!r}")
 
 
-def read_text(
-    table: Mapping[str, Any], key: str, where: str, *, default: str | None = None
-) -> str:
+def read_text(table: Mapping[str, Any], key: str, where: str, *, default: str | None = None) -> str:
     """Return a string.
 
     Raises:

@@ -22,7 +22,7 @@ from ops.refreshing import RefreshPlan, RefreshRequest
 from ops.replacing import Replacement, put_in_place
 from ops.report import CheckCounts
 from ops.sanitise.account import new_password
-from ops.sanitise.files import Attachments
+from ops.sanitise.files import Attachments, Place
 from ops.sanitise.finder import Finder
 from ops.sanitise.label import marker_text
 from ops.sanitise.search import search_names
@@ -126,7 +126,8 @@ def _make(
     progress(Progress(step="write database afresh"))
     write_afresh(raw.database, space.copy.database, wal=wal)
     remove_database(raw.database)
-    files = _place_files(request, sanitised, raw, space, entries, like, progress)
+    trees = (raw.attachments, space.copy.attachments)
+    files = _place_files(request, sanitised.places, trees, (entries, like), progress)
     write_file(space.copy.attachments, MARKER, marker_text(made), like)
     left_out = 0
     if request.attachments is Attachments.KEEP:
@@ -204,25 +205,33 @@ def _take(
 
 def _place_files(
     request: RefreshRequest,
-    sanitised: Sanitised,
-    raw: Instance,
-    space: Workspace,
-    entries: Catalogue,
-    like: Entry,
+    places: tuple[Place, ...],
+    trees: tuple[Path, Path],
+    taken: tuple[Catalogue, Entry],
     progress: ReportProgress,
 ) -> int:
+    """Fill the tree of the copy; return the number of its files.
+
+    Args:
+        request: What was asked for.
+        places: The files that rows name.
+        trees: The tree that was captured, where it was, and the one to fill.
+        taken: What the source has, and how its root looks.
+        progress: Called as the work goes on.
+    """
+    captured, root = trees
+    entries, like = taken
     if request.attachments is Attachments.NONE:
         return 0
-    root = space.copy.attachments
     if request.attachments is Attachments.PLACEHOLDER:
-        return write_placeholders(root, sanitised.places, like, progress=progress)
-    for place in sanitised.places:
+        return write_placeholders(root, places, like, progress=progress)
+    for place in places:
         if place.old not in entries or entries[place.old].kind is not Kind.FILE:
             raise SourceError(
                 f"a row names what is no plain file: {display(place.old)}",
                 hint="refresh with placeholders, or replace it by a file",
             )
-    return move_files(raw.attachments, root, sanitised.places)
+    return move_files(captured, root, places)
 
 
 def _search(

@@ -1,14 +1,11 @@
 """Take what a refresh needs of its source into a private place."""
 
-import os
-from dataclasses import replace
 from pathlib import Path
 
 from ops.capture import capture
 from ops.errors import SourceError, os_failure
-from ops.flusher import flushing
 from ops.inspection import check_pair
-from ops.model import Clock, Entry, Finding, Instance, Kind, Progress, ReportProgress
+from ops.model import Clock, Entry, Finding, Instance, Progress, ReportProgress
 from ops.profile import Profile
 from ops.snapshot import Summary
 from ops.sqlite.backup import back_up

@@ -112,16 +112,16 @@ def outcome_lines(outcome: RefreshOutcome) -> list[Text]:
     destination = plan.destination.instance
     touched = sum(one.rows for one in done.applied)
     swept = sum(one.rows for one in done.swept)
+    sought = count_of(len(done.originals.found), "address or secret", "addresses and secrets")
     rows = [
         ("database", f"{display(destination.database)} ({format_bytes(outcome.database_bytes)})"),
         ("attachments", f"{display(destination.attachments)} ({_files_words(outcome)})"),
         ("sanitised", f"{count_of(touched, 'value')} by rule, {swept:,} more in free text"),
+        ("searched", f"for {sought} of the source: none is left"),
         (
-            "searched",
-            f"for {count_of(len(done.originals.found), 'address or secret', 'addresses and secrets')}"
-            " of the source: none is left",
+            "checked",
+            f"integrity, foreign keys, {count_of(outcome.counts.files, 'file')} read again",
         ),
-        ("checked", f"integrity, foreign keys, {count_of(outcome.counts.files, 'file')} read again"),
         (
             "",
             reference_words(
@@ -177,8 +177,7 @@ def outcome_document(outcome: RefreshOutcome) -> dict[str, Any]:
         **_plan(outcome.plan),
         "rules": [_rule(one) for one in done.applied],
         "swept": [
-            {"column": display(f"{one.table}.{one.column}"), "rows": one.rows}
-            for one in done.swept
+            {"column": display(f"{one.table}.{one.column}"), "rows": one.rows} for one in done.swept
         ],
         "rows_mended": done.mended,
         "searched_for": len(done.originals.found),
@@ -192,9 +191,7 @@ def outcome_document(outcome: RefreshOutcome) -> dict[str, Any]:
         },
         "seconds": round(outcome.seconds, 6),
     }
-    return Report(
-        command="staging-refresh", findings=outcome.findings, details=details
-    ).document()
+    return Report(command="staging-refresh", findings=outcome.findings, details=details).document()
 
 
 def _plan(plan: RefreshPlan) -> dict[str, Any]:
@@ -231,7 +228,7 @@ def _rule(one: Applied) -> dict[str, Any]:
         "column": display(rule.name),
         "action": str(rule.action),
         "kind": None if rule.kind is None else str(rule.kind),
-        "where": {name: value for name, value in rule.where},
+        "where": dict(rule.where),
         "inherited": one.bound.inherited,
         "rows": one.rows,
     }

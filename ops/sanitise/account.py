@@ -75,8 +75,10 @@ def hash_password(password: str) -> str:
         UsageError: Django is not installed here.
     """
     try:
-        from django.conf import settings
-        from django.contrib.auth.hashers import Argon2PasswordHasher
+        from django.conf import settings  # type: ignore[import-untyped]
+        from django.contrib.auth.hashers import (  # type: ignore[import-untyped]
+            Argon2PasswordHasher,
+        )
     except ImportError as error:
         raise UsageError(
             "the staging refresh needs the extra `staging` of ciso-ops",

@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable, Iterator
 
-_LOCAL = re.compile(rb"[A-Za-z0-9_+\x80-\xff](?:[A-Za-z0-9._+\-\x80-\xff]{0,62}[A-Za-z0-9_+\-\x80-\xff])?\Z")
+_LOCAL = re.compile(
+    rb"[A-Za-z0-9_+\x80-\xff](?:[A-Za-z0-9._+\-\x80-\xff]{0,62}[A-Za-z0-9_+\-\x80-\xff])?\Z"
+)
 _LABEL = rb"[A-Za-z0-9\x80-\xff](?:[A-Za-z0-9\-\x80-\xff]{0,61}[A-Za-z0-9\x80-\xff])?"
 _DOMAIN = re.compile(rb"(?:" + _LABEL + rb"\.)+(?:[A-Za-z\x80-\xff]{2,62}|xn--[A-Za-z0-9\-]{1,58})")
 _RETINA = re.compile(rb"[0-9]x\.")

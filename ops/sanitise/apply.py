@@ -245,9 +245,7 @@ def _mend(
     connection: sqlite3.Connection, table: Table, key: ForeignKey, tables: dict[str, Table]
 ) -> tuple[int, bool]:
     """Mend what one key breaks; return the number of rows, and whether they are gone."""
-    parent = next(
-        (one for name, one in tables.items() if name.lower() == key.parent.lower()), None
-    )
+    parent = next((one for name, one in tables.items() if name.lower() == key.parent.lower()), None)
     if parent is None or len(key.parent_columns) != len(key.columns):
         return 0, False  # a mismatch that the check of the copy names
     own = [f"child.{quote(column)}" for column in key.columns]

@@ -79,9 +79,11 @@ def bind(rules: tuple[Rule, ...], schema: Mapping[str, Table]) -> Binding:
     for rule in rules:
         table = schema.get(rule.table)
         column = table.column(rule.column) if table is not None else None
-        if table is None or (column is None and rule.column != "*"):
-            absent.append(rule)
-        elif any(table.column(name) is None for name, _ in rule.where):
+        if (
+            table is None
+            or (column is None and rule.column != "*")
+            or any(table.column(name) is None for name, _ in rule.where)
+        ):
             absent.append(rule)
         else:
             bound.append(Bound(rule=rule, table=table, column=column))

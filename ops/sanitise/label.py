@@ -9,6 +9,7 @@ from ops.sanitise.schema import Table
 from ops.sqlite.content import quote
 from ops.staging import LABEL_TABLE
 
+
 def label_database(
     connection: sqlite3.Connection,
     tables: Mapping[str, Table],

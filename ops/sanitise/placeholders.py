@@ -22,7 +22,7 @@ def make_placeholder(name: bytes, title: str) -> bytes:
     each, what cannot be printed is a question mark, and what is beyond `MOST_CHARACTERS` is cut.
     A picture shows ASCII only, and a page of PDF the characters of Western Europe.
     """
-    stem, suffix = os.path.splitext(name)
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - bytes
     shown = _printable(title)
     if suffix.lower() == b".gz":
         return gzip_stored(_maker(stem)(shown))
@@ -30,7 +30,7 @@ def make_placeholder(name: bytes, title: str) -> bytes:
 
 
 def _maker(name: bytes) -> Callable[[str], bytes]:
-    return _MAKERS.get(os.path.splitext(name)[1].lower(), texts.txt)
+    return _MAKERS.get(os.path.splitext(name)[1].lower(), texts.txt)  # noqa: PTH122 - bytes
 
 
 def _printable(title: str) -> str:

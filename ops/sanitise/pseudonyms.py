@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from ops.rules import Kind
 
@@ -36,12 +36,6 @@ class Pseudonyms:
         self._key = key
         self._chosen = dict(chosen or {})
         self._made: dict[tuple[Kind, str], str] = {}
-        self._make: dict[Kind, Callable[[bytes], str]] = {
-            Kind.EMAIL: lambda digest: f"u-{_letters(digest)}@{DOMAIN}",
-            Kind.NAME: _pronounceable,
-            Kind.PHONE: _digits,
-            Kind.TEXT: lambda digest: f"text-{_letters(digest)}",
-        }
 
     def choose(self, address: str, pseudonym: str) -> None:
         """Give an address a pseudonym by hand."""
@@ -55,7 +49,7 @@ class Pseudonyms:
         if made is None:
             made = self._chosen.get(spelling) if kind is Kind.EMAIL else None
             if made is None:
-                made = self._make[kind](self._digest(kind, spelling))
+                made = _shaped(kind, self._digest(kind, spelling))
             self._made[kind, spelling] = made
         return made
 
@@ -75,7 +69,7 @@ class Pseudonyms:
             pseudonym, turn = self.of(kind, value), 0
             while pseudonym in taken:
                 turn += 1
-                pseudonym = self._make[kind](self._digest(f"{kind} {turn}", value))
+                pseudonym = _shaped(kind, self._digest(f"{kind} {turn}", value))
             taken.add(pseudonym)
             given[value] = pseudonym
         return given
@@ -83,6 +77,19 @@ class Pseudonyms:
     def _digest(self, purpose: str, value: str) -> bytes:
         message = f"{purpose}\0{value}".encode("utf-8", "surrogateescape")
         return hmac.new(self._key, message, hashlib.sha256).digest()
+
+
+def _shaped(kind: Kind, digest: bytes) -> str:
+    """Make a digest look like what it stands for."""
+    match kind:
+        case Kind.EMAIL:
+            return f"u-{_letters(digest)}@{DOMAIN}"
+        case Kind.NAME:
+            return _pronounceable(digest)
+        case Kind.PHONE:
+            return _digits(digest)
+        case Kind.TEXT:
+            return f"text-{_letters(digest)}"
 
 
 def _letters(digest: bytes) -> str:

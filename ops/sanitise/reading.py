@@ -33,9 +33,7 @@ def read_lots(
             yield rows[at : at + _LOT_ROWS]
         return
     rowid = table.row_key[0]
-    statement = (
-        f"SELECT {names} FROM {table.sql} WHERE {rowid} > ? ORDER BY {rowid} LIMIT ?"  # noqa: S608 - quoted
-    )
+    statement = f"SELECT {names} FROM {table.sql} WHERE {rowid} > ? ORDER BY {rowid} LIMIT ?"  # noqa: S608 - quoted
     first = f"SELECT {names} FROM {table.sql} ORDER BY {rowid} LIMIT ?"  # noqa: S608 - quoted
     after: int | None = None
     limit = 16

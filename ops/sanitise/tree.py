@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from ops.tree.metadata import apply_metadata
 _MOST_UNPACKED_BYTES = 512 << 20
 _PIECE_BYTES = 1 << 20
 _ONLY_FILES = 0o666
+_UNREADABLE = (NotImplementedError, RuntimeError, EOFError, ValueError, LookupError)
+"""What `zipfile` raises for what it does not know, for passwords and for damage."""
 
 
 def write_placeholders(
@@ -47,13 +50,13 @@ def write_file(root: Path, name: bytes, content: bytes, like: Entry) -> None:
     Raises:
         DestinationError: It cannot be written.
     """
-    path = os.path.join(os.fsencode(root), name)
+    path = root / os.fsdecode(name)
     try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120 - bytes
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
         try:
-            with open(descriptor, "wb", closefd=False) as file:  # noqa: PTH123 - a descriptor
+            with open(descriptor, "wb", closefd=False) as file:
                 file.write(content)
             _dress(descriptor, like, like.mode & _ONLY_FILES)
         finally:
@@ -74,15 +77,14 @@ def move_files(captured: Path, root: Path, places: Iterable[Place]) -> int:
     Raises:
         DestinationError: One cannot be moved.
     """
-    old_root, new_root = os.fsencode(captured), os.fsencode(root)
     moved: set[bytes] = set()
     for place in places:
         if place.new in moved:
             continue
-        old, new = os.path.join(old_root, place.old), os.path.join(new_root, place.new)
+        old, new = captured / os.fsdecode(place.old), root / os.fsdecode(place.new)
         try:
-            os.makedirs(os.path.dirname(new), mode=0o700, exist_ok=True)  # noqa: PTH103, PTH120 - bytes
-            os.rename(old, new)  # noqa: PTH104 - bytes
+            new.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            old.rename(new)
         except OSError as error:
             raise os_failure(DestinationError, "move", old, error) from error
         moved.add(place.new)
@@ -129,7 +131,7 @@ def search_contents(
         DestinationError: One cannot be read.
     """
     for count, name in enumerate(sorted({place.new for place in places}), 1):
-        path = os.path.join(os.fsencode(root), name)
+        path = root / os.fsdecode(name)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
@@ -162,7 +164,7 @@ def search_contents(
 
 def _search_archive(descriptor: int, finder: Finder) -> tuple[bool, str]:
     """Look into the members of a ZIP archive; tell what could not be read."""
-    with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123 - a descriptor
+    with open(descriptor, "rb", closefd=False) as file:
         if not zipfile.is_zipfile(file):
             return False, ""
         left = _MOST_UNPACKED_BYTES
@@ -178,6 +180,6 @@ def _search_archive(descriptor: int, finder: Finder) -> tuple[bool, str]:
                             if finder.found_in(tail + piece):
                                 return True, ""
                             tail = (tail + piece)[-finder.longest :]
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        except (zipfile.BadZipFile, zlib.error, *_UNREADABLE) as error:
             return False, f"{type(error).__name__}: {error}"
     return False, ""
