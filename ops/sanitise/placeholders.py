@@ -1,8 +1,8 @@
 """Small files that stand for attachments: valid for their type, and saying what they are."""
 
-import os
 import tarfile
 from collections.abc import Callable
+from pathlib import PurePosixPath
 
 from ops.sanitise import images, office, opendocument, pdf, slides, texts
 from ops.sanitise.stored import gzip_stored, zip_stored
@@ -22,15 +22,15 @@ def make_placeholder(name: bytes, title: str) -> bytes:
     each, what cannot be printed is a question mark, and what is beyond `MOST_CHARACTERS` is cut.
     A picture shows ASCII only, and a page of PDF the characters of Western Europe.
     """
-    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - bytes
+    path = PurePosixPath(name.decode("latin-1"))
     shown = _printable(title)
-    if suffix.lower() == b".gz":
-        return gzip_stored(_maker(stem)(shown))
-    return _maker(name)(shown)
+    if path.suffix.lower() == ".gz":
+        return gzip_stored(_maker(PurePosixPath(path.stem))(shown))
+    return _maker(path)(shown)
 
 
-def _maker(name: bytes) -> Callable[[str], bytes]:
-    return _MAKERS.get(os.path.splitext(name)[1].lower(), texts.txt)  # noqa: PTH122 - bytes
+def _maker(path: PurePosixPath) -> Callable[[str], bytes]:
+    return _MAKERS.get(path.suffix.lower(), texts.txt)
 
 
 def _printable(title: str) -> str:
@@ -64,36 +64,36 @@ def _tar_gzip(text: str) -> bytes:
     return gzip_stored(_tar(text))
 
 
-_MAKERS: dict[bytes, Callable[[str], bytes]] = {
-    b".bmp": images.bmp,
-    b".csv": texts.csv_table,
-    b".docx": office.docx,
-    b".eml": texts.eml,
-    b".gif": images.gif,
-    b".gz": _gzip,
-    b".htm": texts.html,
-    b".html": texts.html,
-    b".ico": images.ico,
-    b".jpeg": images.jpg,
-    b".jpg": images.jpg,
-    b".json": texts.json_object,
-    b".jsonl": texts.json_object,
-    b".markdown": texts.md,
-    b".md": texts.md,
-    b".ods": opendocument.ods,
-    b".odt": opendocument.odt,
-    b".pdf": pdf.pdf,
-    b".png": images.png,
-    b".pptx": slides.pptx,
-    b".svg": texts.svg,
-    b".tar": _tar,
-    b".tgz": _tar_gzip,
-    b".toml": texts.toml,
-    b".tsv": texts.tsv_table,
-    b".webp": images.webp,
-    b".xlsx": office.xlsx,
-    b".xml": texts.xml,
-    b".yaml": texts.yaml,
-    b".yml": texts.yaml,
-    b".zip": _zip,
+_MAKERS: dict[str, Callable[[str], bytes]] = {
+    ".bmp": images.bmp,
+    ".csv": texts.csv_table,
+    ".docx": office.docx,
+    ".eml": texts.eml,
+    ".gif": images.gif,
+    ".gz": _gzip,
+    ".htm": texts.html,
+    ".html": texts.html,
+    ".ico": images.ico,
+    ".jpeg": images.jpg,
+    ".jpg": images.jpg,
+    ".json": texts.json_object,
+    ".jsonl": texts.json_object,
+    ".markdown": texts.md,
+    ".md": texts.md,
+    ".ods": opendocument.ods,
+    ".odt": opendocument.odt,
+    ".pdf": pdf.pdf,
+    ".png": images.png,
+    ".pptx": slides.pptx,
+    ".svg": texts.svg,
+    ".tar": _tar,
+    ".tgz": _tar_gzip,
+    ".toml": texts.toml,
+    ".tsv": texts.tsv_table,
+    ".webp": images.webp,
+    ".xlsx": office.xlsx,
+    ".xml": texts.xml,
+    ".yaml": texts.yaml,
+    ".yml": texts.yaml,
+    ".zip": _zip,
 }

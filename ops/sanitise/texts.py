@@ -75,7 +75,7 @@ def eml(text: str) -> bytes:
         "From": "placeholder@example.invalid",
         "To": "placeholder@example.invalid",
         "Date": _DATE,
-        "Subject": Header(text, "utf-8").encode(linesep="\r\n"),
+        "Subject": Header(text, "utf-8", header_name="Subject").encode(linesep="\r\n"),
         "MIME-Version": "1.0",
         "Content-Type": "text/plain; charset=utf-8",
         "Content-Transfer-Encoding": "base64",
