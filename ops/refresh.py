@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops import __version__
-from ops.errors import DestinationError, SourceError, VerificationError, os_failure
+from ops.errors import DestinationError, SourceError, os_failure
+from ops.harmless import refuse_suspects, require_harmless, search_copy
 from ops.inspection import (
     Effort,
     count_checks,
@@ -15,7 +16,7 @@ from ops.inspection import (
     read_entries,
     unreadable,
 )
-from ops.model import Clock, Entry, Finding, Instance, Kind, Progress, ReportProgress, Severity
+from ops.model import Clock, Entry, Finding, Instance, Kind, Progress, ReportProgress
 from ops.names import display
 from ops.profile import Profile
 from ops.refreshing import RefreshPlan, RefreshRequest
@@ -23,14 +24,11 @@ from ops.replacing import Replacement, put_in_place
 from ops.report import CheckCounts
 from ops.sanitise.account import new_password
 from ops.sanitise.files import Attachments, Place
-from ops.sanitise.finder import Finder
 from ops.sanitise.label import marker_text
-from ops.sanitise.search import search_names
-from ops.sanitise.transform import Sanitised, sanitise_database, search_database, write_afresh
+from ops.sanitise.transform import Sanitised, sanitise_database, write_afresh
 from ops.sanitise.tree import (
     finish_directories,
     move_files,
-    search_contents,
     write_file,
     write_placeholders,
 )
@@ -134,11 +132,12 @@ def _make(
         left_out = sum(1 for _ in entries.files()) - len({one.old for one in sanitised.places})
     remove_tree(raw.attachments, error=DestinationError)
     finish_directories(space.copy.attachments, like)
-    searched = _search(request, sanitised, space.copy, progress)
+    kept = request.attachments is Attachments.KEEP
+    searched = search_copy(sanitised, space.copy, contents=kept, progress=progress)
     _dress_database(plan, space.copy.database)
     counts, checked = _check(request.profile, space, progress)
     findings = (*plan.findings, *found, *sanitised.findings, *searched, *checked)
-    _require_harmless(searched)
+    require_harmless(searched)
     require_sound(findings)
     return RefreshOutcome(
         plan=plan,
@@ -164,7 +163,7 @@ def _take(
     except OSError as error:
         raise os_failure(DestinationError, "create", raw.attachments, error) from error
     if request.snapshot is not None and plan.summary is not None:
-        entries, found = take_snapshot(
+        entries = take_snapshot(
             request.snapshot,
             plan.summary,
             raw,
@@ -175,7 +174,7 @@ def _take(
             jobs=request.jobs,
             progress=progress,
         )
-        return entries, entries[b""], found
+        return entries, entries[b""], ()
     if plan.source is None:
         raise ValueError("a plan has a source or a snapshot")
     like = root_of(plan.source.instance.attachments)
@@ -232,46 +231,6 @@ def _place_files(
                 hint="refresh with placeholders, or replace it by a file",
             )
     return move_files(captured, root, places)
-
-
-def _search(
-    request: RefreshRequest, sanitised: Sanitised, copy: Instance, progress: ReportProgress
-) -> tuple[Finding, ...]:
-    """Look for what was in the source, in all of the copy."""
-    originals = sanitised.originals.found
-    found = list(search_database(copy.database, originals, progress=progress))
-    finder = Finder(originals)
-    found += search_names((place.new for place in sanitised.places), finder)
-    if request.attachments is Attachments.KEEP:
-        found += search_contents(copy.attachments, sanitised.places, finder, progress=progress)
-    return tuple(found)
-
-
-def _require_harmless(findings: tuple[Finding, ...]) -> None:
-    left = [one for one in findings if one.severity is Severity.ERROR]
-    if left:
-        raise VerificationError(
-            f"something of the source is left in the copy: {left[0].where}"
-            + (f" (and {len(left) - 1} more places)" if left[1:] else ""),
-            hint="add a rule for it to the profile; see docs/staging.md",
-            findings=findings,
-        )
-
-
-def refuse_suspects(findings: tuple[Finding, ...], *, strict: bool) -> None:
-    """Refuse columns that look as if they needed a rule, where that was asked for.
-
-    Raises:
-        VerificationError: There are some.
-    """
-    without = [one for one in findings if one.kind == "no-rule"]
-    if strict and without:
-        more = f" (and {len(without) - 1} more)" if without[1:] else ""
-        raise VerificationError(
-            f"no rule for {without[0].where}, which has {without[0].found}{more}",
-            hint="add a rule to the profile, `keep` where it is harmless; see docs/staging.md",
-            findings=findings,
-        )
 
 
 def _dress_database(plan: RefreshPlan, copy: Path) -> None:

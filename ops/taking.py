@@ -70,7 +70,7 @@ def take_pair(
     """Capture a live instance, and check what was captured.
 
     Returns:
-        The attachments, and everything found.
+        The attachments, and what the copy of them could not keep.
 
     Raises:
         SourceError: It cannot be read.
@@ -97,9 +97,9 @@ def take_pair(
         )
         entries = captured.tree.entries
         _, found = check_pair(copy, workers, profile=profile, expected=entries, progress=progress)
-    findings = (*source.findings, *capture_findings(captured), *found)
-    require_sound(findings)
-    return entries, findings
+    lost = tuple(capture_findings(captured))
+    require_sound((*source.findings, *lost, *found))
+    return entries, lost
 
 
 def take_snapshot(
@@ -113,8 +113,8 @@ def take_snapshot(
     keep: tuple[int, ...],
     jobs: int,
     progress: ReportProgress,
-) -> tuple[Catalogue, tuple[Finding, ...]]:
-    """Bring back a snapshot, with its attachments where they are wanted.
+) -> Catalogue:
+    """Bring back a snapshot, with its attachments where they are wanted; return what it holds.
 
     Raises:
         SourceError: It cannot be read, or is damaged.
@@ -127,8 +127,8 @@ def take_snapshot(
         if not attachments:
             progress(Progress(step="restore database"))
             restore_database(snapshot.instance.database, copy.database, summary.database)
-            return entries, ()
-        _, findings = unpack_snapshot(
+            return entries
+        unpack_snapshot(
             snapshot,
             summary,
             copy,
@@ -139,7 +139,7 @@ def take_snapshot(
             sync=lambda: None,
             progress=progress,
         )
-    return entries, findings
+    return entries
 
 
 def root_of(attachments: Path) -> Entry:

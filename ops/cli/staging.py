@@ -71,8 +71,9 @@ def staging_refresh(
     """
     from ops.cli.progress import show_progress
     from ops.cli.refreshing import outcome_document, outcome_lines, plan_document, plan_lines
+    from ops.harmless import refuse_suspects
     from ops.profile import load_profile
-    from ops.refresh import refuse_suspects, run_refresh
+    from ops.refresh import run_refresh
     from ops.refreshing import RefreshRequest, parse_address, parse_attachments, plan_refresh
     from ops.sanitise.key import new_key, read_key
     from ops.source import locate_source
@@ -157,8 +158,8 @@ def staging_rules(
     """
     from ops.cli.refreshing import review_document, review_lines
     from ops.errors import OpsError
+    from ops.harmless import refuse_suspects
     from ops.profile import load_profile
-    from ops.refresh import refuse_suspects
     from ops.refreshing import require_rules, review_instance, review_snapshot
     from ops.source import locate_source
 
