@@ -1,5 +1,6 @@
 """Processes that hold a database open, as an application does."""
 
+import os
 import subprocess
 import sys
 import time
@@ -90,3 +91,23 @@ def wait_for_workers(parent: int, count: int, *, seconds: float = 30) -> frozens
             return frozenset(workers)
         time.sleep(0.001)
     raise AssertionError(f"{len(workers_of(parent))} workers, not {count}")
+
+
+def lives(pid: int) -> bool:
+    """Tell whether a process still runs; one that nobody has waited for yet does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_until_gone(pid: int, *, seconds: float = 10) -> None:
+    """Wait until a process has ended."""
+    deadline = time.monotonic() + seconds
+    while lives(pid):
+        assert time.monotonic() < deadline, f"process {pid} still runs"
+        time.sleep(0.02)

@@ -240,7 +240,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "ops.tree",
         "ops.sqlite",
     ),
-    ("ops.errors",),
+    ("ops.errors", "ops.commands"),
     ("ops.manifest", "ops.report", "ops.profile", "ops.retention"),
     ("ops.settings",),
     ("ops.tree.*",),
