@@ -144,14 +144,19 @@ def by_line(take: Take, *, longest: int | None = None) -> Take:
     """Make something that takes lines take pieces; a line beyond `longest` comes in several."""
     rest = b""
 
+    def shorten(line: bytes) -> bytes:
+        """Take all but the last part of a line that is too long."""
+        while longest is not None and len(line) > longest:
+            take(line[:longest])
+            line = line[longest:]
+        return line
+
     def cut(piece: bytes) -> None:
         nonlocal rest
         *lines, rest = (rest + piece).split(b"\n")
         for line in lines:
-            take(line)
-        while longest is not None and len(rest) > longest:
-            take(rest[:longest])
-            rest = rest[longest:]
+            take(shorten(line))
+        rest = shorten(rest)
         if not piece and rest:
             take(rest)
             rest = b""

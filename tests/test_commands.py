@@ -139,6 +139,8 @@ def test_pieces_become_lines(lines: list[bytes], cuts: list[int], longest: int |
     cut(b"")
     if longest is None:
         assert taken == (lines[:-1] if lines and not lines[-1] else lines)
+    else:
+        assert all(len(line) <= longest for line in taken)
     assert b"".join(taken) == text.replace(b"\n", b"")
 
 

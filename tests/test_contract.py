@@ -207,6 +207,7 @@ def test_exit_codes_are_those_of_the_design() -> None:
         "UnfinishedSwapError": 4,
         "VerificationError": 5,
         "BusyError": 6,
+        "HookError": 7,
         "InterruptedRunError": 130,
     }
 
@@ -243,6 +244,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops.errors", "ops.commands"),
     ("ops.manifest", "ops.report", "ops.profile", "ops.retention"),
     ("ops.settings",),
+    ("ops.hooks",),
     ("ops.tree.*",),
     ("ops.sqlite.*", "ops.source"),
     ("ops.disk", "ops.holders", "ops.references", "ops.comparison", "ops.snapshot"),
