@@ -61,8 +61,12 @@ class RestoreOutcome:
     seconds: float
 
 
-def plan_restore(request: RestoreRequest) -> RestorePlan:
+def plan_restore(request: RestoreRequest, *, may_be_in_use: bool = False) -> RestorePlan:
     """Look at snapshot and destination and decide what a restore will do; nothing is written.
+
+    Args:
+        request: What was asked for.
+        may_be_in_use: The destination may be, as it is planned again once something freed it.
 
     Raises:
         SourceError: The snapshot cannot be used.
@@ -78,7 +82,7 @@ def plan_restore(request: RestoreRequest) -> RestorePlan:
     destination = survey_destination(request.destination, home=request.home)
     places = [destination.instance.database, destination.instance.attachments]
     left = find_left(places)
-    if not request.wait_seconds:
+    if not (request.wait_seconds or may_be_in_use):
         require_unused(places)
     store = snapshot.path.parent
     refuse_overlap(snapshot.instance, destination.instance)

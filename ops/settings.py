@@ -31,6 +31,9 @@ DEFAULTS: dict[str, str] = {
     "shrink_rows": "50",
     "drill_command": "",
     "drill_timeout": "600",
+    "hook_before": "",
+    "hook_after": "",
+    "hook_timeout": "300",
 }
 """Every key of the configuration section `ops`, declared so that variables can override it."""
 

@@ -24,7 +24,13 @@ from ops.cli.console import (
     silence_output,
     tolerate_any_text,
 )
-from ops.errors import InterruptedRunError, OpsError, UsageError, VerificationError
+from ops.errors import (
+    InterruptedRunError,
+    OpsError,
+    UsageError,
+    VerificationError,
+    failure_for,
+)
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -69,20 +75,10 @@ def task(*, help: dict[str, str]) -> Callable[[Callable[..., Result]], Task[Call
                     told = True
                     _print_result(result, as_json=as_json)
                 failure = result.failure
-            except OpsError as error:
-                failure = error
-            except KeyboardInterrupt as error:
-                failure = _as_failure(InterruptedRunError(signal.SIGINT), error)
-            except BrokenPipeError as error:
-                silence_output()
-                lost = "standard output was closed before the result was written"
-                failure = _as_failure(OpsError(lost), error)
-            except (OSError, sqlite3.Error, MemoryError) as error:
-                unexpected = OpsError(
-                    f"unexpected: {type(error).__name__}: {error}",
-                    hint="run again with --debug, and report what it prints",
-                )
-                failure = _as_failure(unexpected, error)
+            except (OpsError, KeyboardInterrupt, OSError, sqlite3.Error, MemoryError) as error:
+                if isinstance(error, BrokenPipeError):
+                    silence_output()
+                failure = failure_for(error)
             if failure is None:
                 return
             if not told:
@@ -97,14 +93,6 @@ def task(*, help: dict[str, str]) -> Callable[[Callable[..., Result]], Task[Call
         )
 
     return wrap
-
-
-def _as_failure(failure: OpsError, cause: BaseException) -> OpsError:
-    """Let a failure stand for an exception, with its notes."""
-    failure.__cause__ = cause
-    for note in getattr(cause, "__notes__", ()):
-        failure.add_note(note)
-    return failure
 
 
 def _refuse_dashes(flags: dict[str, str | bool]) -> None:
@@ -152,13 +140,7 @@ def _print_findings(failure: OpsError, command: str, *, as_json: bool) -> None:
 
     findings = failure.findings if isinstance(failure, VerificationError) else ()
     if as_json:
-        document = failure_document(
-            command,
-            exit_code=failure.exit_code,
-            message=failure.message,
-            hint=failure.hint,
-            notes=tuple(getattr(failure, "__notes__", ())),
-        )
+        document = failure_document(command, failure)
         document["findings"] = [finding_document(finding) for finding in findings]
         print_document(document)
     elif findings:
