@@ -299,6 +299,7 @@ def pixels(suffix: str, title: str) -> list[list[int]]:
     """Decode a picture with Pillow: rows of 0 and 1, a pixel for each dot that was drawn."""
     with Image.open(opened(suffix, title)) as image:
         assert image.format == IMAGES[suffix]
+        assert image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
         grey = image.convert("RGB").convert("L")
     factor = 8 if suffix in {"jpg", "jpeg"} else 2
     data = grey.tobytes()
@@ -348,6 +349,15 @@ def test_a_picture_has_marks_for_what_it_cannot_show() -> None:
 
 def test_a_picture_of_nothing_is_paper() -> None:
     assert set(b"".join(draw("").rows)) == {0}
+
+
+@given(title=st.text())
+def test_no_byte_of_a_jpeg_scan_is_a_marker(title: str) -> None:
+    data = placed("jpg", title)
+    (length,) = struct.unpack_from(">H", data, data.index(b"\xff\xda") + 2)
+    scan = data[data.index(b"\xff\xda") + 2 + length :]
+    assert scan.endswith(b"\xff\xd9")
+    assert b"\xff" not in scan[:-2]
 
 
 @given(title=st.text())

@@ -43,7 +43,11 @@ def _segment(marker: int, content: bytes) -> bytes:
 
 
 def _scan(picture: Bitmap) -> bytes:
-    """Return the blocks: for each the difference of its mean, and that no more follows."""
+    """Return the blocks: for each the difference of its mean, and that no more follows.
+
+    No byte is 0xFF, which would be a marker: no code here has more than four ones in a row, each
+    block ends in a zero, and fewer than eight ones fill the last byte.
+    """
     before, digits = 0, []
     for row in picture.rows:
         for pixel in row:
@@ -52,7 +56,7 @@ def _scan(picture: Bitmap) -> bytes:
             before = level
     text = "".join(digits)
     text += "1" * (-len(text) % 8)
-    return int(text, 2).to_bytes(len(text) // 8, "big").replace(b"\xff", b"\xff\0")
+    return int(text, 2).to_bytes(len(text) // 8, "big")
 
 
 def _difference(value: int) -> str:
