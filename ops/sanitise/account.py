@@ -2,6 +2,7 @@
 
 import secrets
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,14 @@ class Account:
     key: tuple[Any, ...]
     old_email: str
     email: str
+
+
+def has_accounts(tables: Mapping[str, Table], admin: Admin) -> bool:
+    """Tell whether a database has the table of accounts, with the columns that it takes."""
+    table = tables.get(admin.table)
+    return table is not None and all(
+        table.column(name) is not None for name in (admin.email, admin.password)
+    )
 
 
 def choose_account(

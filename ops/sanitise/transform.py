@@ -9,7 +9,13 @@ from pathlib import Path
 from ops.model import Finding, Progress, ReportProgress, Severity
 from ops.profile import Profile
 from ops.rules import Rule
-from ops.sanitise.account import Account, choose_account, hash_password, open_account
+from ops.sanitise.account import (
+    Account,
+    choose_account,
+    has_accounts,
+    hash_password,
+    open_account,
+)
 from ops.sanitise.apply import Applied, apply_rules, mend_keys
 from ops.sanitise.binding import bind
 from ops.sanitise.files import Attachments, FileNames, Place, name_files
@@ -86,7 +92,7 @@ def sanitise_database(
         binding = bind(rules.rules, tables)
         account = None
         admin = rules.admin
-        if admin is not None and admin.table in tables:
+        if admin is not None and has_accounts(tables, admin):
             account = choose_account(connection, tables[admin.table], admin, admin_email)
         if account is not None:
             pseudonyms.choose(account.old_email, account.email)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.bench import databases, peers, trees
+from tests.bench import databases, peers, staging, trees
 from tests.bench.daily import Daily
 from tests.bench.databases import Database, make_database, served
 from tests.bench.figures import for_each
@@ -162,6 +162,20 @@ def _pack_case(bench: Bench) -> Result:
     return result
 
 
+def _staging_case(bench: Bench) -> Result:
+    database = staging.staging_database().scaled(bench.scale)
+    attachments = _made_tree(database.tree, bench)
+    bench.say(f"making the {database.title}, with people in it\n")
+    source = staging.make_source(bench.root, database)
+    ours = staging.contestants(source, attachments, bench.destination)
+
+    def check(name: str) -> None:
+        staging.check(name, bench.destination)
+
+    title = f"{database.title}, {database.tree.title}"
+    return _contest("staging", title, ours, (), bench=bench, check=check)
+
+
 def _start_case(bench: Bench) -> Result:
     empty = bench.root / "empty"
     empty.mkdir()
@@ -214,6 +228,7 @@ CASES: dict[str, Callable[[Bench], Result | Curve]] = {
     "daily": lambda bench: _daily_case("daily", 0.0, bench),
     "daily-changed": lambda bench: _daily_case("daily-changed", 0.01, bench),
     "pack": _pack_case,
+    "staging": _staging_case,
     "curve": _curve_case,
     "start": _start_case,
 }

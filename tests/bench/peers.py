@@ -61,12 +61,19 @@ def copies(source: Path, destination: Path) -> tuple[Contestant, ...]:
 
 def our_clone(database: Path, attachments: Path, destination: Path) -> Contestant:
     """Clone an instance with the whole command, which ends when all of it is on the disk."""
+    return our_task(CLONE, "clone", database, attachments, destination)
+
+
+def our_task(
+    name: str, task: str, database: Path, attachments: Path, destination: Path
+) -> Contestant:
+    """Have one of our tasks make an instance of another, as a whole command."""
     program = (
-        *(*_INVOKE, "clone", "--force", "--profile", "ciso_assistant"),
+        *(*_INVOKE, task, "--force", "--profile", "ciso_assistant"),
         *("--source-db", database, "--source-attachments", attachments),
         *("--dest-db", database_at(destination), "--dest-attachments", tree_at(destination)),
     )
-    return Contestant(name=CLONE, steps=(_step(program, directory=ROOT),))
+    return Contestant(name=name, steps=(_step(program, directory=ROOT),))
 
 
 def pipelines(database: Path, attachments: Path, destination: Path) -> tuple[Contestant, ...]:

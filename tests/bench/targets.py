@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.bench import daily, packing, peers
+from tests.bench import daily, packing, peers, staging
 from tests.bench.cases import BASE, MILLION, size_name
 from tests.bench.figures import Figure, ratio
 
@@ -50,6 +50,7 @@ TARGETS = (
     Target(case="daily-changed", ours=daily.BACKUP, peer=daily.LINK_DEST, ratio=0.30),
     Target(case="daily-changed", ours=daily.BACKUP, peer=daily.RESTIC, ratio=0.50),
     Target(case="pack", ours=packing.PACK, peer=packing.TAR_COMPARED, ratio=1.5),
+    Target(case="staging", ours=staging.REFRESH, peer=peers.CLONE, ratio=3.0),
     Target(case="curve", ours=size_name(MILLION), peer=size_name(BASE), ratio=1.2),
     Target(case="start", ours=peers.LIST, peer=peers.EMPTY_LIST, ratio=1.3),
 )

@@ -1,0 +1,106 @@
+"""A staging refresh against a plain clone of the same instance."""
+
+import random
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+from ops.demo_instance import connect
+from tests.bench import peers
+from tests.bench.databases import Database, make_database
+from tests.bench.measure import CommandError, Contestant
+from tests.bench.trees import GIB, KIB, Tree
+
+REFRESH = "ours: staging-refresh"
+FEW = Tree(name="few", files=100, directories=1, smallest=10 * KIB, largest=10 * KIB)
+_PEOPLE = 10_000
+_MENTIONED = 20
+"""Every so many texts name somebody by his address."""
+
+_TABLES = """
+CREATE TABLE tprm_representative (
+    id integer NOT NULL PRIMARY KEY,
+    email varchar(254) NOT NULL UNIQUE,
+    first_name varchar(254) NULL,
+    last_name varchar(254) NULL,
+    phone varchar(254) NULL
+);
+CREATE TABLE webhooks_webhookendpoint (
+    id integer NOT NULL PRIMARY KEY,
+    secret varchar(128) NOT NULL,
+    url varchar(512) NOT NULL,
+    is_active bool NOT NULL
+);
+"""
+
+
+def staging_database() -> Database:
+    """Describe the database: of 1 GiB, with the rows of few files."""
+    return Database(name="staging", size=GIB, tree=FEW)
+
+
+def make_source(root: Path, database: Database) -> Path:
+    """Make the database, with people in it and in its texts, and return its path.
+
+    Raises:
+        OSError: It cannot be written.
+        sqlite3.Error: It cannot be written.
+    """
+    path = make_database(root, database)
+    with closing(connect(path)) as connection:
+        present = connection.execute(
+            "SELECT 1 FROM sqlite_schema WHERE name = 'tprm_representative'"
+        ).fetchone()
+        if present is None:
+            connection.executescript(_TABLES)
+            connection.execute("BEGIN")
+            connection.executemany(
+                "INSERT INTO tprm_representative VALUES (?, ?, ?, ?, ?)", _people()
+            )
+            connection.execute(
+                "INSERT INTO webhooks_webhookendpoint VALUES (1, 'whsec_0123456789', 'x', 1)"
+            )
+            connection.execute(
+                "UPDATE core_requirementassessment SET observation = observation || ' see '"
+                " || (SELECT email FROM tprm_representative AS r"
+                " WHERE r.id = core_requirementassessment.rowid % ?)"
+                " WHERE rowid % ? = 1",
+                (_PEOPLE, _MENTIONED),
+            )
+            connection.execute("COMMIT")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    return path
+
+
+def contestants(database: Path, attachments: Path, destination: Path) -> tuple[Contestant, ...]:
+    """Return the refresh, and the plain clone that it is measured by."""
+    return (
+        peers.our_task(REFRESH, "staging-refresh", database, attachments, destination),
+        peers.our_clone(database, attachments, destination),
+    )
+
+
+def check(name: str, destination: Path) -> None:
+    """See that there is a copy, and that a refresh left nobody's address in it.
+
+    Raises:
+        CommandError: There is none, or it did.
+    """
+    copy = peers.database_at(destination)
+    if not copy.exists():
+        raise CommandError(f"{name}: made no database")
+    with closing(sqlite3.connect(copy)) as connection:
+        ((people,),) = connection.execute("SELECT count(*) FROM tprm_representative")
+        ((named,),) = connection.execute(
+            "SELECT count(*) FROM core_requirementassessment WHERE observation LIKE '%@example.org'"
+        )
+    if people != _PEOPLE or (named == 0) != (name == REFRESH):
+        raise CommandError(f"{name}: {people:,} people, {named:,} texts with their addresses")
+
+
+def _people() -> Iterator[tuple[int, str, str, str, str]]:
+    chance = random.Random("people")  # noqa: S311 - made-up people
+    for number in range(_PEOPLE):
+        given, family = (chance.randbytes(4).hex() for _ in range(2))
+        yield number, f"{given}.{family}@example.org", given, family, f"+33 1 {number:08}"
