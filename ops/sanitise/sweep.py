@@ -153,7 +153,13 @@ class _Sweeper:
         for start, end, original in self._finder.find(value):
             pieces += (value[position:start], self._originals.found[original])
             position = end
-        return b"".join((*pieces, value[position:])) if pieces else value
+        value = b"".join((*pieces, value[position:])) if pieces else value
+        return _emptied(value) if self._finder.found_in(value) else value
+
+
+def _emptied(value: bytes) -> bytes:
+    """Return what stands for a value that holds an original in a way nobody usually writes."""
+    return {b"{": b"{}", b"[": b"[]"}.get(value[:1], b"removed")
 
 
 def is_ours(address: bytes) -> bool:
