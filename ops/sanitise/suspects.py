@@ -27,7 +27,7 @@ _LOOKS = (
     ("a private key", (b"-----BEGIN ",), re.compile(rb"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")),
     (
         "a password hash",
-        (b"pbkdf2_", b"argon2", b"crypt", b"$2a$", b"$2b$", b"$2y$"),
+        (b"pbkdf2_", b"argon2", b"bcrypt", b"scrypt$", b"$2a$", b"$2b$", b"$2y$"),
         re.compile(rb"(?:pbkdf2_sha\d+|argon2|bcrypt\w{0,10}|scrypt|\$2[aby])\$[\w$=,.]"),
     ),
     (
@@ -55,7 +55,6 @@ _LOOKS = (
 )
 """What values look like: words for it, bytes that it holds in any case, and how it is written."""
 
-_MEMBERS = (*(b"secret", b"token", b"passw", b"apikey", b"api_key"), b"private", b"credential")
 _MEMBER = re.compile(
     rb'"[^"]*(?:secret|token|passw|api_?key|private_?key|credential)[^"]*"\s*:\s*"[^"]',
     re.IGNORECASE,
@@ -86,7 +85,7 @@ def suspects(
     ruled = binding.ruled() - binding.partly()
     emptied = binding.emptied()
     strange = {(one.table, one.column): one.strangers for one in swept if one.strangers}
-    signs = Finder((*_MEMBERS, *(sign for _, some, _ in _LOOKS for sign in some)))
+    signs = Finder(sign for _, some, _ in _LOOKS for sign in some)
     for table in tables.values():
         if (table.name, "*") in ruled or table.name in emptied:
             continue
@@ -154,11 +153,13 @@ def _by_content(
                 found[column.name] = look
     names = [column.name for column in columns]
     for lot in read_lots(connection, table, names) if names else ():
-        if not signs.found_in(joined(lot, len(names))):
-            continue
+        whole = joined(lot, len(names))
+        some = signs.found_in(whole) and bool(_look(whole))
         for row in lot:
             for name, value in zip(names, row, strict=False):
-                if isinstance(value, bytes) and name not in found and (look := _look(value)):
+                if not isinstance(value, bytes) or name in found:
+                    continue
+                if (some or value[:1] in {b"{", b"["}) and (look := _look(value)):
                     found[name] = look
     return found
 
