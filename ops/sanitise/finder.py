@@ -26,12 +26,13 @@ class Finder:
     Args:
         values: What to look for; the empty one is left out.
         wide: Look for them in UTF-16 as well, of either byte order.
+        much: There is much data: what takes longer to prepare and then is quicker pays.
 
     Raises:
         UsageError: The library for it is not installed.
     """
 
-    def __init__(self, values: Iterable[bytes], *, wide: bool = False) -> None:
+    def __init__(self, values: Iterable[bytes], *, wide: bool = False, much: bool = False) -> None:
         patterns: dict[bytes, bytes] = {}
         for value in sorted(set(values) - {b""}):
             patterns.setdefault(value.lower(), value)
@@ -40,7 +41,7 @@ class Finder:
                 for encoding in ("utf-16-le", "utf-16-be"):
                     patterns.setdefault(text.encode(encoding, "surrogatepass"), value)
         self.longest = _LONGEST_SIGN * max(map(len, patterns), default=1)
-        self._machines = tuple(_machines(patterns))
+        self._machines = tuple(_machines(patterns, much=much))
 
     def __bool__(self) -> bool:
         return bool(self._machines)
@@ -74,7 +75,9 @@ class Finder:
                     yield values[index]
 
 
-def _machines(patterns: dict[bytes, bytes]) -> "Iterator[tuple[BytesAhoCorasick, list[bytes]]]":
+def _machines(
+    patterns: dict[bytes, bytes], *, much: bool
+) -> "Iterator[tuple[BytesAhoCorasick, list[bytes]]]":
     """Make a machine for each kind of pattern: those of one kind share bytes that are rare."""
     try:
         from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
@@ -90,6 +93,6 @@ def _machines(patterns: dict[bytes, bytes]) -> "Iterator[tuple[BytesAhoCorasick,
             kind = "number"
         kinds.setdefault(kind, []).append(pattern)
     for some in kinds.values():
-        quick = Implementation.DFA if sum(map(len, some)) <= _MOST_QUICK_BYTES else None
+        quick = Implementation.DFA if much and sum(map(len, some)) <= _MOST_QUICK_BYTES else None
         machine = BytesAhoCorasick(some, matchkind=MatchKind.LeftmostLongest, implementation=quick)
         yield machine, [patterns[pattern] for pattern in some]

@@ -64,10 +64,20 @@ def sweep(
         stays = [name for name in names if binding.kept(table.name, name)]
         kept.append((table, stays))
         ruled.append((table, [name for name in names if name not in stays]))
-    first = _Sweeper(connection, pseudonyms, originals, allowed, advance, strangers=True)
+    finders = _finders(originals)
+    first = _Sweeper(connection, pseudonyms, originals, allowed, advance, finders, strangers=True)
+    known = len(originals.found)
     found = first.through(ruled)
-    last = _Sweeper(connection, pseudonyms, originals, allowed, advance, strangers=False)
+    if len(originals.found) > known:
+        finders = _finders(originals)
+    last = _Sweeper(connection, pseudonyms, originals, allowed, advance, finders, strangers=False)
     return (*found, *last.through(kept))
+
+
+def _finders(originals: Originals) -> tuple[Finder, Finder]:
+    """Return what finds all originals, and what finds those that are no addresses."""
+    others = (one for one in originals.found if b"@" not in one)
+    return Finder(originals.found), Finder(others, much=True)
 
 
 class _Sweeper:
@@ -78,6 +88,7 @@ class _Sweeper:
         originals: Originals,
         allowed: frozenset[bytes],
         advance: Callable[[int], None],
+        finders: tuple[Finder, Finder],
         *,
         strangers: bool,
     ) -> None:
@@ -87,8 +98,7 @@ class _Sweeper:
         self._allowed = allowed
         self._advance = advance
         self._strangers = strangers
-        self._all = Finder(originals.found)
-        self._others = Finder(one for one in originals.found if b"@" not in one)
+        self._all, self._others = finders
 
     def through(self, work: Iterable[tuple[Table, list[str]]]) -> list[Swept]:
         """Go through tables; return the columns in which something was replaced."""

@@ -203,7 +203,7 @@ def search_database(
         connection = connect(copy, "mode=ro&immutable=1", 0)
         try:
             ((encoding,),) = connection.execute("PRAGMA encoding")
-            finder = Finder(originals, wide=encoding != "UTF-8")
+            finder = Finder(originals, wide=encoding != "UTF-8", much=True)
             with ThreadPoolExecutor(1) as beside:  # the machine works without Python's lock
                 raw = beside.submit(search_raw, copy, finder)
                 found = search_rows(connection, read_schema(connection), finder, tell)
