@@ -1,8 +1,9 @@
 """Replace what the rules did not: originals in free text, and addresses of anybody else."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from ops.rules import Kind
 from ops.sanitise.addresses import find_addresses, has_sign, replace_addresses
@@ -10,8 +11,10 @@ from ops.sanitise.binding import Binding
 from ops.sanitise.finder import Finder
 from ops.sanitise.originals import Originals
 from ops.sanitise.pseudonyms import DOMAIN, Pseudonyms
-from ops.sanitise.reading import change_values, joined, read_lots
+from ops.sanitise.reading import Row, change_values, joined, read_lots
 from ops.sanitise.schema import Table
+
+Watch: TypeAlias = Callable[[str, Sequence[str], Sequence[Row], bytes], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,7 @@ def sweep(
     originals: Originals,
     allowed: frozenset[bytes],
     skipped: frozenset[tuple[str, str]],
+    watch: Watch,
     advance: Callable[[int], None],
 ) -> tuple[Swept, ...]:
     """Go through every value of a private database and replace what must not stay.
@@ -51,6 +55,8 @@ def sweep(
         originals: What to look for.
         allowed: Addresses in lower case that may stay.
         skipped: Tables and columns that somebody else sees to.
+        watch: Called with each lot of rows before it is changed: the table, the columns that come
+            first, the rows, and all of their text.
         advance: Called with the number of bytes after each piece.
 
     Raises:
@@ -64,13 +70,23 @@ def sweep(
         stays = [name for name in names if binding.kept(table.name, name)]
         kept.append((table, stays))
         ruled.append((table, [name for name in names if name not in stays]))
-    finders = _finders(originals)
-    first = _Sweeper(connection, pseudonyms, originals, allowed, advance, finders, strangers=True)
+    everything, others = _finders(originals)
+    first = _Sweeper(
+        connection=connection,
+        pseudonyms=pseudonyms,
+        originals=originals,
+        allowed=allowed,
+        watch=watch,
+        advance=advance,
+        strangers=True,
+        all=everything,
+        others=others,
+    )
     known = len(originals.found)
     found = first.through(ruled)
     if len(originals.found) > known:
-        finders = _finders(originals)
-    last = _Sweeper(connection, pseudonyms, originals, allowed, advance, finders, strangers=False)
+        everything, others = _finders(originals)
+    last = replace(first, strangers=False, all=everything, others=others)
     return (*found, *last.through(kept))
 
 
@@ -80,25 +96,22 @@ def _finders(originals: Originals) -> tuple[Finder, Finder]:
     return Finder(originals.found), Finder(others, much=True)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Sweeper:
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        pseudonyms: Pseudonyms,
-        originals: Originals,
-        allowed: frozenset[bytes],
-        advance: Callable[[int], None],
-        finders: tuple[Finder, Finder],
-        *,
-        strangers: bool,
-    ) -> None:
-        self._connection = connection
-        self._pseudonyms = pseudonyms
-        self._originals = originals
-        self._allowed = allowed
-        self._advance = advance
-        self._strangers = strangers
-        self._all, self._others = finders
+    """Goes through tables; `strangers` tells whether it replaces addresses that nobody knows.
+
+    `all` finds every original, `others` those that are no addresses.
+    """
+
+    connection: sqlite3.Connection
+    pseudonyms: Pseudonyms
+    originals: Originals
+    allowed: frozenset[bytes]
+    watch: Watch
+    advance: Callable[[int], None]
+    strangers: bool
+    all: Finder
+    others: Finder
 
     def through(self, work: Iterable[tuple[Table, list[str]]]) -> list[Swept]:
         """Go through tables; return the columns in which something was replaced."""
@@ -110,10 +123,11 @@ class _Sweeper:
         rows = dict.fromkeys(columns, 0)
         strange = dict.fromkeys(columns, 0)
         count = len(columns)
-        for lot in read_lots(self._connection, table, columns):
+        for lot in read_lots(self.connection, table, columns):
             whole = joined(lot, count)
-            self._advance(len(whole))
-            others = self._others.found_in(whole)
+            self.advance(len(whole))
+            self.watch(table.name, columns, lot, whole)
+            others = self.others.found_in(whole)
             if not others and not has_sign(whole):
                 continue
             changes = []
@@ -121,14 +135,14 @@ class _Sweeper:
                 for column, value in zip(columns, row, strict=False):
                     if not isinstance(value, bytes):
                         continue
-                    if not has_sign(value) and not (others and self._others.found_in(value)):
+                    if not has_sign(value) and not (others and self.others.found_in(value)):
                         continue
                     new, is_strange = self._replace(value)
                     if new != value:
                         changes.append((column, row[count:], new))
                         rows[column] += 1
                         strange[column] += is_strange
-            change_values(self._connection, table, changes)
+            change_values(self.connection, table, changes)
         return [
             Swept(table=table.name, column=column, rows=rows[column], strangers=strange[column])
             for column in columns
@@ -140,27 +154,27 @@ class _Sweeper:
 
         def pseudonym(address: bytes) -> bytes | None:
             nonlocal strange
-            if address.lower() in self._allowed or is_ours(address):
+            if address.lower() in self.allowed or is_ours(address):
                 return None
             text = address.decode("utf-8", "surrogateescape")
-            new = self._pseudonyms.of(Kind.EMAIL, text)
-            if address.lower() not in self._originals.found:
+            new = self.pseudonyms.of(Kind.EMAIL, text)
+            if address.lower() not in self.originals.found:
                 strange = True
-                self._originals.add_address(text, new)
+                self.originals.add_address(text, new)
             return new.encode()
 
-        if self._strangers:
+        if self.strangers:
             value = replace_addresses(value, pseudonym)
         return self._replace_originals(value), strange
 
     def _replace_originals(self, value: bytes) -> bytes:
         pieces: list[bytes] = []
         position = 0
-        for start, end, original in self._all.find(value):
-            pieces += (value[position:start], self._originals.found[original])
+        for start, end, original in self.all.find(value):
+            pieces += (value[position:start], self.originals.found[original])
             position = end
         value = b"".join((*pieces, value[position:])) if pieces else value
-        return _emptied(value) if self._all.found_in(value) else value
+        return _emptied(value) if self.all.found_in(value) else value
 
 
 def _emptied(value: bytes) -> bytes:

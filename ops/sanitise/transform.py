@@ -27,7 +27,7 @@ from ops.sanitise.private import database_failure, private_database
 from ops.sanitise.pseudonyms import Pseudonyms
 from ops.sanitise.schema import read_schema
 from ops.sanitise.search import search_raw, search_rows
-from ops.sanitise.suspects import suspects
+from ops.sanitise.suspects import Looks, suspects
 from ops.sanitise.sweep import Swept, has_stranger, sweep
 from ops.sqlite.connection import connect
 
@@ -105,6 +105,7 @@ def sanitise_database(
             open_account(connection, tables[admin.table], admin, account, encoded)
         allowed = frozenset({admin_email.lower().encode()})
         references = {(one.table, one.column) for one in profile.references}
+        looks = Looks(tables, binding)
         swept = sweep(
             connection,
             tables,
@@ -113,6 +114,7 @@ def sanitise_database(
             originals=originals,
             allowed=allowed,
             skipped=frozenset(references),
+            watch=looks.take,
             advance=tell,
         )
         finder = Finder(originals.found)
@@ -122,7 +124,7 @@ def sanitise_database(
             lambda name: finder.found_in(name) or has_stranger(name, allowed),
         )
         places = name_files(connection, tables, profile.references, names)
-        found = tuple(suspects(connection, tables, binding, swept))
+        found = tuple(suspects(connection, tables, binding, looks, swept))
         label_database(connection, tables, rules.label, made=made, tool=tool)
     return Sanitised(
         applied=applied,
