@@ -73,7 +73,7 @@ class RefreshPlan:
     """What a refresh is going to do, decided before anything is written.
 
     `source` is None for a snapshot, `summary` for an instance. `database_entry` has the owner and
-    mode that the database of the copy gets.
+    mode that the database of the copy gets. `review` is None where nobody reads the plan.
     """
 
     request: RefreshRequest
@@ -83,12 +83,20 @@ class RefreshPlan:
     destination: DestinationSurvey
     left: tuple[Path, ...]
     rooms: tuple[Room, ...]
-    review: Review
+    review: Review | None
     findings: tuple[Finding, ...]
 
 
-def plan_refresh(request: RefreshRequest, *, progress: ReportProgress) -> RefreshPlan:
+def plan_refresh(
+    request: RefreshRequest, *, quick: bool = False, progress: ReportProgress
+) -> RefreshPlan:
     """Look at source and destination and decide what a refresh will do; nothing is written.
+
+    Args:
+        request: What was asked for.
+        quick: Leave out the indexes of the source's database, which the check of the copy reads
+            again, and what the rules would touch, where the work follows at once.
+        progress: Called as the work goes on.
 
     Raises:
         UsageError: The profile has no rules.
@@ -98,7 +106,7 @@ def plan_refresh(request: RefreshRequest, *, progress: ReportProgress) -> Refres
     """
     require_rules(request.profile)
     if request.snapshot is not None:
-        return _plan_from_snapshot(request, request.snapshot)
+        return _plan_from_snapshot(request, request.snapshot, quick=quick)
     if request.source is None:
         raise UsageError("neither an instance nor a snapshot is named")
     destination = survey_destination(request.destination, home=request.home)
@@ -111,6 +119,7 @@ def plan_refresh(request: RefreshRequest, *, progress: ReportProgress) -> Refres
     source = survey_source(
         wanted,
         request.profile,
+        quick=quick,
         count=request.attachments is Attachments.KEEP,
         lock_timeout_seconds=request.lock_timeout_seconds,
         progress=progress,
@@ -124,14 +133,16 @@ def plan_refresh(request: RefreshRequest, *, progress: ReportProgress) -> Refres
         destination=destination,
         left=tuple(left),
         rooms=rooms,
-        review=review_instance(
+        review=None
+        if quick
+        else review_instance(
             source.instance, request.profile, lock_timeout_seconds=request.lock_timeout_seconds
         ),
         findings=(*unknown, *source.findings),
     )
 
 
-def _plan_from_snapshot(request: RefreshRequest, snapshot: Snapshot) -> RefreshPlan:
+def _plan_from_snapshot(request: RefreshRequest, snapshot: Snapshot, *, quick: bool) -> RefreshPlan:
     plan = plan_restore(
         RestoreRequest(
             snapshot=snapshot,
@@ -156,7 +167,7 @@ def _plan_from_snapshot(request: RefreshRequest, snapshot: Snapshot) -> RefreshP
         destination=plan.destination,
         left=plan.left,
         rooms=_rooms(request, plan.destination.instance, database.size, files),
-        review=review_snapshot(snapshot, request.profile),
+        review=None if quick else review_snapshot(snapshot, request.profile),
         findings=plan.findings,
     )
 

@@ -101,8 +101,11 @@ def plan_lines(plan: RefreshPlan, *, rules: bool) -> list[Text]:
     if standing.database_bytes is not None or standing.size is not None:
         rows.append(("replaces", "what stands there now"))
     rows += [("left over", f"{display(place)}: by a killed run") for place in plan.left]
-    findings = (*plan.findings, *plan.review.findings)
-    listed = [heading("Rules"), *_rule_rows(plan.review.touched)] if rules else []
+    review = plan.review
+    findings = plan.findings if review is None else (*plan.findings, *review.findings)
+    listed: list[Text] = []
+    if rules and review is not None:
+        listed = [heading("Rules"), *_rule_rows(review.touched)]
     return [heading("Staging refresh"), *facts(rows), *listed, *finding_lines(findings)]
 
 
@@ -164,8 +167,11 @@ def review_document(review: Review, profile: Profile) -> dict[str, Any]:
 
 def plan_document(plan: RefreshPlan) -> dict[str, Any]:
     """Return what `staging-refresh --dry-run --json` prints."""
-    details = {"dry_run": True, **_plan(plan), **_review(plan.review)}
-    findings = (*plan.findings, *plan.review.findings)
+    details = {"dry_run": True, **_plan(plan)}
+    findings = plan.findings
+    if plan.review is not None:
+        details |= _review(plan.review)
+        findings += plan.review.findings
     return Report(command="staging-refresh", findings=findings, details=details).document()
 
 

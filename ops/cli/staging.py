@@ -119,9 +119,9 @@ def staging_refresh(
         jobs=settings.jobs,
     )
     with show_progress(messages()) as progress:
-        plan = plan_refresh(request, progress=progress)
+        plan = plan_refresh(request, quick=force and not dry_run, progress=progress)
     if dry_run:
-        refuse_suspects(plan.review.findings, strict=strict)
+        refuse_suspects(() if plan.review is None else plan.review.findings, strict=strict)
         return Result(document=plan_document(plan), lines=plan_lines(plan, rules=True))
     print_lines(messages(), plan_lines(plan, rules=False))
     if not force:

@@ -11,17 +11,25 @@ _DOMAIN = re.compile(rb"(?:" + _LABEL + rb"\.)+(?:[A-Za-z\x80-\xff]{2,62}|xn--[A
 _RETINA = re.compile(rb"[0-9]x\.")
 """`logo@2x.png` is a picture."""
 
-_SIGNS = re.compile(rb"@|%40")
+_WRITTEN = (b"@", b"%40", rb"\u0040", b"&#64;", b"&#x40;", b"&commat;")
+"""The sign in text, URLs, JSON and HTML."""
+
+_SIGNS = re.compile(b"|".join(map(re.escape, _WRITTEN)))
 _LONGEST_LOCAL = 64
 
 
 def has_sign(data: bytes) -> bool:
-    """Tell whether there may be an address: this is quick."""
-    return b"@" in data or b"%40" in data
+    """Tell whether there may be an address, in whatever writing: this is quick."""
+    return (
+        b"@" in data
+        or (b"%" in data and (b"%40" in data or b"%2540" in data))
+        or (b"\\" in data and b"u0040" in data)
+        or (b"&" in data and any(sign in data for sign in (b"#64;", b"#x40;", b"commat;")))
+    )
 
 
 def find_addresses(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Find e-mail addresses, as RFC 5321 has them but for quoted ones, also with `%40` for `@`.
+    """Find e-mail addresses, as RFC 5321 has them but for quoted ones, whatever stands for `@`.
 
     Yields:
         Start, end, and the address with an `@`.
@@ -45,8 +53,9 @@ def replace_addresses(data: bytes, pseudonym: Callable[[bytes], bytes | None]) -
         new = pseudonym(address)
         if new is None:
             continue
-        if b"%40" in data[start:end]:
-            new = new.replace(b"@", b"%40")
+        sign = _SIGNS.search(data, start, end)
+        if sign is not None:
+            new = new.replace(b"@", sign[0])
         pieces += (data[position:start], new)
         position = end
     return b"".join((*pieces, data[position:])) if pieces else data

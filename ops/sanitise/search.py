@@ -67,7 +67,7 @@ def search_file(descriptor: int, finder: Finder) -> bool:
     return False
 
 
-def search_raw(database: Path, finder: Finder) -> Iterator[Finding]:
+def search_raw(database: Path, finder: Finder) -> tuple[Finding, ...]:
     """Look into a database as a file: free pages, and what is left in pages that are used.
 
     Raises:
@@ -81,8 +81,7 @@ def search_raw(database: Path, finder: Finder) -> Iterator[Finding]:
             os.close(descriptor)
     except OSError as error:
         raise os_failure(DestinationError, "read", database, error) from error
-    if found:
-        yield left_over("the bytes of the database file")
+    return (left_over("the bytes of the database file"),) if found else ()
 
 
 def search_names(paths: Iterable[bytes], finder: Finder) -> Iterator[Finding]:

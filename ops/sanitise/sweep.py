@@ -13,8 +13,6 @@ from ops.sanitise.pseudonyms import DOMAIN, Pseudonyms
 from ops.sanitise.reading import change_values, joined, read_lots
 from ops.sanitise.schema import Table
 
-_ESCAPED_SIGN = b"\\u0040"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
@@ -89,7 +87,8 @@ class _Sweeper:
         self._allowed = allowed
         self._advance = advance
         self._strangers = strangers
-        self._finder = Finder(originals.found)
+        self._all = Finder(originals.found)
+        self._others = Finder(one for one in originals.found if b"@" not in one)
 
     def through(self, work: Iterable[tuple[Table, list[str]]]) -> list[Swept]:
         """Go through tables; return the columns in which something was replaced."""
@@ -104,12 +103,15 @@ class _Sweeper:
         for lot in read_lots(self._connection, table, columns):
             whole = joined(lot, count)
             self._advance(len(whole))
-            if not self._concerned(whole):
+            others = self._others.found_in(whole)
+            if not others and not has_sign(whole):
                 continue
             changes = []
             for row in lot:
                 for column, value in zip(columns, row, strict=False):
-                    if not isinstance(value, bytes) or not self._concerned(value):
+                    if not isinstance(value, bytes):
+                        continue
+                    if not has_sign(value) and not (others and self._others.found_in(value)):
                         continue
                     new, is_strange = self._replace(value)
                     if new != value:
@@ -122,11 +124,6 @@ class _Sweeper:
             for column in columns
             if rows[column]
         ]
-
-    def _concerned(self, data: bytes) -> bool:
-        if self._strangers and (has_sign(data) or _ESCAPED_SIGN in data):
-            return True
-        return self._finder.found_in(data)
 
     def _replace(self, value: bytes) -> tuple[bytes, bool]:
         strange = False
@@ -143,17 +140,22 @@ class _Sweeper:
             return new.encode()
 
         if self._strangers:
-            value = value.replace(_ESCAPED_SIGN, b"@")
             value = replace_addresses(value, pseudonym)
         return self._replace_originals(value), strange
 
     def _replace_originals(self, value: bytes) -> bytes:
         pieces: list[bytes] = []
         position = 0
-        for start, end, original in self._finder.find(value):
+        for start, end, original in self._all.find(value):
             pieces += (value[position:start], self._originals.found[original])
             position = end
-        return b"".join((*pieces, value[position:])) if pieces else value
+        value = b"".join((*pieces, value[position:])) if pieces else value
+        return _emptied(value) if self._all.found_in(value) else value
+
+
+def _emptied(value: bytes) -> bytes:
+    """Return what stands for a value that holds an original in a way nobody usually writes."""
+    return {b"{": b"{}", b"[": b"[]"}.get(value[:1], b"removed")
 
 
 def is_ours(address: bytes) -> bool:

@@ -18,6 +18,20 @@ _PEOPLE = 10_000
 _MENTIONED = 20
 """Every so many texts name somebody by his address."""
 
+_CORPUS_WORDS = 200_000
+_TEXT_LETTERS = 1400
+_WORDS = (
+    "the of and to in a is for that with as are this be by or which control risk evidence policy"
+    " access review asset supplier incident backup network account password change audit owner"
+    " measure scope requirement assessment framework standard compliant partially applied yearly"
+    " monthly documented approved pending committee department service server laptop encryption key"
+    " training staff contract clause annex section paragraph implemented planned treatment residual"
+    " likelihood impact threat vulnerability patch release deployment continuity recovery test plan"
+)
+_SYLLABLES = (
+    "ba be co da de fi ga ha in ka la li ma me mo na no pa pe ra re ri sa si so ta te to un ve"
+)
+
 _TABLES = """
 CREATE TABLE tprm_representative (
     id integer NOT NULL PRIMARY KEY,
@@ -61,6 +75,15 @@ def make_source(root: Path, database: Database) -> Path:
             connection.execute(
                 "INSERT INTO webhooks_webhookendpoint VALUES (1, 'whsec_0123456789', 'x', 1)"
             )
+            chance = random.Random("texts")  # noqa: S311 - made-up texts
+            corpus = " ".join(chance.choices(_WORDS.split(), k=_CORPUS_WORDS))
+
+            def text() -> str:
+                begin = chance.randrange(len(corpus) - _TEXT_LETTERS)
+                return corpus[begin : begin + _TEXT_LETTERS]
+
+            connection.create_function("text", 0, text)
+            connection.execute("UPDATE core_requirementassessment SET observation = text()")
             connection.execute(
                 "UPDATE core_requirementassessment SET observation = observation || ' see '"
                 " || (SELECT email FROM tprm_representative AS r"
@@ -102,5 +125,15 @@ def check(name: str, destination: Path) -> None:
 def _people() -> Iterator[tuple[int, str, str, str, str]]:
     chance = random.Random("people")  # noqa: S311 - made-up people
     for number in range(_PEOPLE):
-        given, family = (chance.randbytes(4).hex() for _ in range(2))
-        yield number, f"{given}.{family}@example.org", given, family, f"+33 1 {number:08}"
+        given, family = _word(chance).capitalize(), _word(chance).capitalize() + _word(chance)
+        yield (
+            number,
+            f"{given}.{family}.{number}@example.org".lower(),
+            given,
+            family,
+            f"+33 1 {number:08}",
+        )
+
+
+def _word(chance: random.Random) -> str:
+    return "".join(chance.choices(_SYLLABLES.split(), k=chance.randint(1, 4)))

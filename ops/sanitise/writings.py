@@ -1,0 +1,93 @@
+"""Other ways in which bytes may be written: percent signs, backslashes, entities."""
+
+import html
+import json
+import re
+import urllib.parse
+from collections.abc import Iterator
+
+_SIGNS = (
+    (b"%", re.compile(rb"%[0-9a-f]{2}")),
+    (b"\\", re.compile(rb"\\[\"\\/u]")),
+    (b"&", re.compile(rb"&#?[a-z0-9]{2,8};")),
+    (b"+", re.compile(rb"(?<=[^\x00\s+])\+(?=[^\x00\s+])")),
+)
+"""What such a writing cannot do without, found quickly, and what tells that it is one."""
+
+_ESCAPES = re.compile(rb"((?:\\u[0-9a-f]{4})+)|\\([\"\\/])")
+_DEPTH = 2
+"""JSON in JSON, or in a URL: what is written twice over is read twice over."""
+
+
+def readings(data: bytes, reach: int) -> Iterator[bytes]:
+    """Yield data, and what parts of it mean if they are written as in URLs, JSON or HTML.
+
+    Args:
+        data: Bytes in lower case.
+        reach: How far around a sign of such a writing to look.
+    """
+    yield data
+    level = set(_surroundings(data, reach))
+    seen = set(level)
+    for _ in range(_DEPTH):
+        level = {new for one in level for new in _meanings(one)} - seen
+        seen |= level
+        yield from level
+
+
+def _surroundings(data: bytes, reach: int) -> Iterator[bytes]:
+    """Yield the parts of data around signs of another writing."""
+    begin = end = -1
+    for mark in sorted(_marks(data)):
+        low, high = max(0, mark - reach), mark + reach
+        if low > end:
+            if end >= 0:
+                yield data[begin:end]
+            begin = low
+        end = high
+    if end >= 0:
+        yield data[begin:end]
+
+
+def _marks(data: bytes) -> Iterator[int]:
+    for sign, pattern in _SIGNS:
+        at = data.find(sign)
+        while at >= 0:
+            if pattern.match(data, at):
+                yield at
+            at = data.find(sign, at + 1)
+
+
+def _meanings(data: bytes) -> Iterator[bytes]:
+    if b"%" in data:
+        yield urllib.parse.unquote_to_bytes(data).lower()
+    if b"+" in data:
+        yield urllib.parse.unquote_to_bytes(data.replace(b"+", b" ")).lower()
+    if b"\\" in data:
+        yield _ESCAPES.sub(_unescaped, data).lower()
+    if b"&" in data:
+        text = data.decode("utf-8", "surrogateescape")
+        yield html.unescape(text).encode("utf-8", "surrogatepass").lower()
+
+
+def _unescaped(match: "re.Match[bytes]") -> bytes:
+    if match[2] is not None:
+        return match[2]
+    text: str = json.loads(b'"' + match[1] + b'"')
+    return text.encode("utf-8", "surrogatepass")
+
+
+def forms(value: bytes) -> frozenset[bytes]:
+    """Return the usual ways in which a value is written, in lower case."""
+    found = {value}
+    text = value.decode("utf-8", "surrogateescape")
+    if not any("\udc80" <= letter <= "\udcff" for letter in text):
+        found.add(json.dumps(text)[1:-1].encode())
+        found.add(json.dumps(text, ensure_ascii=False)[1:-1].encode())
+        found.add(json.dumps(text)[1:-1].replace("/", "\\/").encode())
+        found.add(html.escape(text).encode())
+        found.add(html.escape(text).replace("&#x27;", "&#39;").encode())
+    found.add(urllib.parse.quote(value, safe="").encode())
+    found.add(urllib.parse.quote(value, safe="/@:").encode())
+    found.add(urllib.parse.quote_plus(value).encode())
+    return frozenset(form.lower() for form in found)
