@@ -25,7 +25,7 @@ from ops.sanitise.label import label_database
 from ops.sanitise.originals import Originals
 from ops.sanitise.private import database_failure, private_database
 from ops.sanitise.pseudonyms import Pseudonyms
-from ops.sanitise.schema import read_schema
+from ops.sanitise.schema import drop_samples, read_schema
 from ops.sanitise.search import search_raw, search_rows
 from ops.sanitise.suspects import Looks, suspects
 from ops.sanitise.sweep import Swept, has_stranger, sweep
@@ -89,6 +89,7 @@ def sanitise_database(
     rules = profile.sanitising
     tell = _meter(progress, _FIRST_STEP, path)
     with private_database(path) as connection:
+        drop_samples(connection)
         tables = read_schema(connection)
         binding = bind(rules.rules, tables)
         account = None
