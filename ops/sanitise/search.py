@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ops.errors import DestinationError, os_failure
@@ -22,7 +22,6 @@ def search_rows(
     connection: sqlite3.Connection,
     tables: Mapping[str, Table],
     finder: Finder,
-    advance: Callable[[int], None],
 ) -> Iterator[Finding]:
     """Look into every value of a database that may lie on more than one page, and its schema.
 
@@ -42,7 +41,6 @@ def search_rows(
         longer = page_size // (_SHARE if table.has_rowid else _KEYED_SHARE)
         for lot in read_lots(connection, table, columns, longer=longer):
             whole = joined(lot, len(columns))
-            advance(len(whole))
             if not finder.found_in(whole):
                 continue
             for row in lot:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -71,23 +72,25 @@ def sweep(
         kept.append((table, stays))
         ruled.append((table, [name for name in names if name not in stays]))
     everything, others = _finders(originals)
-    first = _Sweeper(
-        connection=connection,
-        pseudonyms=pseudonyms,
-        originals=originals,
-        allowed=allowed,
-        watch=watch,
-        advance=advance,
-        strangers=True,
-        all=everything,
-        others=others,
-    )
-    known = len(originals.found)
-    found = first.through(ruled)
-    if len(originals.found) > known:
-        everything, others = _finders(originals)
-    last = replace(first, strangers=False, all=everything, others=others)
-    return (*found, *last.through(kept))
+    with ThreadPoolExecutor(1) as beside:
+        first = _Sweeper(
+            connection=connection,
+            pseudonyms=pseudonyms,
+            originals=originals,
+            allowed=allowed,
+            watch=watch,
+            advance=advance,
+            strangers=True,
+            all=everything,
+            others=others,
+            beside=beside,
+        )
+        known = len(originals.found)
+        found = first.through(ruled)
+        if len(originals.found) > known:
+            everything, others = _finders(originals)
+        last = replace(first, strangers=False, all=everything, others=others)
+        return (*found, *last.through(kept))
 
 
 def _finders(originals: Originals) -> tuple[Finder, Finder]:
@@ -100,7 +103,8 @@ def _finders(originals: Originals) -> tuple[Finder, Finder]:
 class _Sweeper:
     """Goes through tables; `strangers` tells whether it replaces addresses that nobody knows.
 
-    `all` finds every original, `others` those that are no addresses.
+    `all` finds every original, `others` those that are no addresses; `beside` has it work while
+    this thread does, since it does without Python's lock.
     """
 
     connection: sqlite3.Connection
@@ -112,6 +116,7 @@ class _Sweeper:
     strangers: bool
     all: Finder
     others: Finder
+    beside: ThreadPoolExecutor
 
     def through(self, work: Iterable[tuple[Table, list[str]]]) -> list[Swept]:
         """Go through tables; return the columns in which something was replaced."""
@@ -126,16 +131,23 @@ class _Sweeper:
         for lot in read_lots(self.connection, table, columns):
             whole = joined(lot, count)
             self.advance(len(whole))
+            searching = self.beside.submit(self.others.found_in, whole)
             self.watch(table.name, columns, lot, whole)
-            others = self.others.found_in(whole)
-            if not others and not has_sign(whole):
+            signed = {
+                (number, at)
+                for number, row in enumerate(lot if has_sign(whole) else ())
+                for at, value in enumerate(row[:count])
+                if isinstance(value, bytes) and has_sign(value)
+            }
+            others = searching.result()
+            if not others and not signed:
                 continue
             changes = []
-            for row in lot:
-                for column, value in zip(columns, row, strict=False):
+            for number, row in enumerate(lot):
+                for at, (column, value) in enumerate(zip(columns, row, strict=False)):
                     if not isinstance(value, bytes):
                         continue
-                    if not has_sign(value) and not (others and self.others.found_in(value)):
+                    if (number, at) not in signed and not (others and self.others.found_in(value)):
                         continue
                     new, is_strange = self._replace(value)
                     if new != value:

@@ -32,7 +32,6 @@ from ops.sanitise.sweep import Swept, has_stranger, sweep
 from ops.sqlite.connection import connect
 
 _FIRST_STEP = "sanitise database"
-_SEARCH_STEP = "search the copy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,16 +191,13 @@ def write_afresh(path: Path, copy: Path, *, wal: bool) -> None:
         raise database_failure(copy, error) from error
 
 
-def search_database(
-    copy: Path, originals: Iterable[bytes], *, progress: ReportProgress
-) -> tuple[Finding, ...]:
+def search_database(copy: Path, originals: Iterable[bytes]) -> tuple[Finding, ...]:
     """Look for originals in all of a finished database: values, schema, and the raw file.
 
     Raises:
         SourceError: It cannot be read.
         DestinationError: The file cannot be read.
     """
-    tell = _meter(progress, _SEARCH_STEP, copy)
     try:
         connection = connect(copy, "mode=ro&immutable=1", 0)
         try:
@@ -209,7 +205,7 @@ def search_database(
             finder = Finder(originals, wide=encoding != "UTF-8", much=True)
             with ThreadPoolExecutor(1) as beside:  # the machine works without Python's lock
                 raw = beside.submit(search_raw, copy, finder)
-                found = search_rows(connection, read_schema(connection), finder, tell)
+                found = search_rows(connection, read_schema(connection), finder)
                 return (*found, *raw.result())
         finally:
             connection.close()
