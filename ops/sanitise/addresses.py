@@ -14,18 +14,31 @@ _RETINA = re.compile(rb"[0-9]x\.")
 _WRITTEN = (b"@", b"%40", rb"\u0040", b"&#64;", b"&#x40;", b"&commat;")
 """The sign in text, URLs, JSON and HTML."""
 
+_QUICK = (
+    (b"@", (b"@",)),
+    (b"%", (b"%40", b"%2540")),
+    (b"\\", (b"u0040",)),
+    (b"&", (b"#64;", b"#x40;", b"commat;")),
+)
 _SIGNS = re.compile(b"|".join(map(re.escape, _WRITTEN)))
 _LONGEST_LOCAL = 64
 
 
 def has_sign(data: bytes) -> bool:
     """Tell whether there may be an address, in whatever writing: this is quick."""
-    return (
-        b"@" in data
-        or (b"%" in data and (b"%40" in data or b"%2540" in data))
-        or (b"\\" in data and b"u0040" in data)
-        or (b"&" in data and any(sign in data for sign in (b"#64;", b"#x40;", b"commat;")))
-    )
+    return any(True for _ in find_signs(data))
+
+
+def find_signs(data: bytes) -> Iterator[int]:
+    """Find where there may be addresses: the same, one after the other."""
+    for first, whole in _QUICK:
+        if first not in data:
+            continue
+        for sign in whole:
+            at = data.find(sign)
+            while at >= 0:
+                yield at
+                at = data.find(sign, at + 1)
 
 
 def find_addresses(data: bytes) -> Iterator[tuple[int, int, bytes]]:

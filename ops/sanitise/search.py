@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ops.errors import DestinationError, os_failure
@@ -51,18 +52,24 @@ def search_rows(
             yield left_over(f"{display(table.name)}.{display(column)}")
 
 
-def search_file(descriptor: int, finder: Finder) -> bool:
-    """Tell whether the bytes of a file hold an original, wherever in them.
+def search_file(descriptor: int, finder: Finder, begin: int = 0, end: int | None = None) -> bool:
+    """Tell whether the bytes of a file, or of a part of it, hold an original, wherever in them.
 
     Args:
         descriptor: The open file.
         finder: What to look for.
+        begin: Where to begin.
+        end: Where to end; None is the file's end.
 
     Raises:
         OSError: It cannot be read.
     """
-    position, tail = 0, b""
-    while piece := os.pread(descriptor, _PIECE_BYTES, position):
+    position, tail = begin, b""
+    while end is None or position < end:
+        wanted = _PIECE_BYTES if end is None else min(_PIECE_BYTES, end - position)
+        piece = os.pread(descriptor, wanted, position)
+        if not piece:
+            break
         position += len(piece)
         data = tail + piece
         if finder.found_in(data):
@@ -80,7 +87,11 @@ def search_raw(database: Path, finder: Finder) -> tuple[Finding, ...]:
     try:
         descriptor = os.open(database, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            found = search_file(descriptor, finder)
+            half = os.fstat(descriptor).st_size // 2
+            with ThreadPoolExecutor(1) as beside:  # the finder works without Python's lock
+                first = beside.submit(search_file, descriptor, finder, end=half + finder.longest)
+                found = search_file(descriptor, finder, half)
+                found |= first.result()
         finally:
             os.close(descriptor)
     except OSError as error:

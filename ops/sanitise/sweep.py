@@ -1,18 +1,20 @@
 """Replace what the rules did not: originals in free text, and addresses of anybody else."""
 
 import sqlite3
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TypeAlias
 
 from ops.rules import Kind
-from ops.sanitise.addresses import find_addresses, has_sign, replace_addresses
+from ops.sanitise.addresses import find_addresses, find_signs, has_sign, replace_addresses
 from ops.sanitise.binding import Binding
 from ops.sanitise.finder import Finder
 from ops.sanitise.originals import Originals
 from ops.sanitise.pseudonyms import DOMAIN, Pseudonyms
-from ops.sanitise.reading import Row, change_values, joined, read_lots
+from ops.sanitise.reading import Row, change_values, read_lots
 from ops.sanitise.schema import Table
 
 Watch: TypeAlias = Callable[[str, Sequence[str], Sequence[Row], bytes], None]
@@ -129,31 +131,25 @@ class _Sweeper:
         strange = dict.fromkeys(columns, 0)
         count = len(columns)
         for lot in read_lots(self.connection, table, columns):
-            whole = joined(lot, count)
+            values = [
+                value if isinstance(value, bytes) else b"" for row in lot for value in row[:count]
+            ]
+            whole = b"\0".join(values)
             self.advance(len(whole))
             searching = self.beside.submit(self.others.found_in, whole)
             self.watch(table.name, columns, lot, whole)
-            signed = {
-                (number, at)
-                for number, row in enumerate(lot if has_sign(whole) else ())
-                for at, value in enumerate(row[:count])
-                if isinstance(value, bytes) and has_sign(value)
-            }
-            others = searching.result()
-            if not others and not signed:
-                continue
+            concerned = _holders(values, find_signs(whole))
+            if searching.result():
+                concerned |= {at for at, value in enumerate(values) if self.others.found_in(value)}
             changes = []
-            for number, row in enumerate(lot):
-                for at, (column, value) in enumerate(zip(columns, row, strict=False)):
-                    if not isinstance(value, bytes):
-                        continue
-                    if (number, at) not in signed and not (others and self.others.found_in(value)):
-                        continue
-                    new, is_strange = self._replace(value)
-                    if new != value:
-                        changes.append((column, row[count:], new))
-                        rows[column] += 1
-                        strange[column] += is_strange
+            for at in sorted(concerned):
+                number, place = divmod(at, count)
+                column, value = columns[place], values[at]
+                new, is_strange = self._replace(value)
+                if new != value:
+                    changes.append((column, lot[number][count:], new))
+                    rows[column] += 1
+                    strange[column] += is_strange
             change_values(self.connection, table, changes)
         return [
             Swept(table=table.name, column=column, rows=rows[column], strangers=strange[column])
@@ -192,6 +188,12 @@ class _Sweeper:
 def _emptied(value: bytes) -> bytes:
     """Return what stands for a value that holds an original in a way nobody usually writes."""
     return {b"{": b"{}", b"[": b"[]"}.get(value[:1], b"removed")
+
+
+def _holders(values: Sequence[bytes], positions: Iterable[int]) -> set[int]:
+    """Return which of some values hold what is at these positions of all, joined by a byte."""
+    ends = list(accumulate(len(value) + 1 for value in values))
+    return {bisect_right(ends, position) for position in positions}
 
 
 def is_ours(address: bytes) -> bool:
