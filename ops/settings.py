@@ -31,6 +31,8 @@ DEFAULTS: dict[str, str] = {
     "shrink_rows": "50",
     "drill_command": "",
     "drill_timeout": "600",
+    "ping": "",
+    "log_format": "",
 }
 """Every key of the configuration section `ops`, declared so that variables can override it."""
 
@@ -113,29 +115,40 @@ def read_settings(
             hint=f"known are {', '.join(DEFAULTS)}",
         )
     chosen = Setting(name="profile", value=DEFAULT_PROFILE, origin="default")
-    if _text(config, "profile"):
-        chosen = Setting(name="profile", value=_text(config, "profile"), origin="configuration")
+    configured = configured_text(config, "profile")
+    if configured:
+        chosen = Setting(name="profile", value=configured, origin="configuration")
     if profile:
         chosen = Setting(name="profile", value=profile, origin="--profile")
     return Settings(
         source_db=source_db,
         source_attachments=source_attachments,
-        configured_db=_text(config, "source_db"),
-        configured_attachments=_text(config, "source_attachments"),
+        configured_db=configured_text(config, "source_db"),
+        configured_attachments=configured_text(config, "source_attachments"),
         profile=chosen,
         manage=_arguments(config),
-        instance_root=_text(config, "instance_root"),
+        instance_root=configured_text(config, "instance_root"),
         lock_timeout_seconds=_seconds(config, "lock_timeout"),
         in_use_timeout_seconds=_seconds(config, "in_use_timeout"),
         jobs=_jobs(config, jobs),
-        store=store or _text(config, "store"),
+        store=store or configured_text(config, "store"),
         drill_command=read_command(config.get("drill_command", ""), "ops.drill_command"),
         drill_timeout_seconds=_seconds(config, "drill_timeout"),
-        environment=dict(os.environ if environment is None else environment),
+        environment=read_environment() if environment is None else dict(environment),
     )
 
 
-def _text(config: Mapping[str, Any], key: str) -> str:
+def read_environment() -> dict[str, str]:
+    """Return a copy of the process's environment; nothing else reads it."""
+    return dict(os.environ)
+
+
+def configured_text(config: Mapping[str, Any], key: str) -> str:
+    """Return a string of the configuration, empty where it says nothing.
+
+    Raises:
+        UsageError: It is something else.
+    """
     value = config.get(key, DEFAULTS[key])
     if value is None:
         return ""

@@ -264,6 +264,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops.clone", "ops.backup", "ops.restore", "ops.audit", "ops.prune", "ops.keeping"),
     ("ops.nightly", "ops.replaced", "ops.drill", "ops.adopt", "ops.extract", "ops.offsite.*"),
     ("ops.schedule", "ops.schedule.*"),
+    ("ops.watch", "ops.watch.*"),
     ("ops.pack", "ops.unpack"),
     ("ops.verify", "ops.status", "ops.demo_instance"),
     ("ops.demo_writer",),

@@ -42,6 +42,7 @@ _CHOICES: Mapping[str, Sequence[tuple[str, str]]] = {
         ("github", "a workflow of GitHub Actions"),
         ("gitlab", "a job of GitLab CI"),
     ),
+    "log": (("text", "for people (the default)"), ("json", "an object on each line")),
     "at": (("hourly", "at :00"), ("daily", "at midnight"), ("03:30", "each day")),
     "print-completion-script": tuple((shell, "") for shell in SHELLS),
     "list-format": (("flat", ""), ("nested", ""), ("json", "")),

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         **JOBS,
         **PROFILE,
         **JSON,
-    }
+    },
+    watched=True,
 )
 def backup_daily(
     context: Context,
@@ -104,9 +105,8 @@ def backup_daily(
         night = run_nightly(
             plan, policy, clock=CLOCK, progress=progress, require_offsite=require_offsite
         )
-    if quiet and not worth_telling(night):
-        return Result(document=told_document(night))
-    return Result(document=told_document(night), lines=backup_lines(night))
+    shown = not quiet or worth_telling(night)
+    return Result(document=told_document(night), lines=backup_lines(night), shown=shown)
 
 
 @task(help={**STORE, **JSON})
@@ -136,7 +136,8 @@ def snapshots(context: Context, *, store: str = "", json: bool = False) -> Resul
         "accept": "First accept that this snapshot is much smaller than the one before.",
         "dry_run": "Print what would stay and why, and stop.",
         **JSON,
-    }
+    },
+    watched=True,
 )
 def prune(
     context: Context,

@@ -32,7 +32,8 @@ from ops.settings import (
         **EFFORT,
         **PROFILE,
         **JSON,
-    }
+    },
+    watched=True,
 )
 def clone(
     context: Context,
@@ -112,7 +113,8 @@ def clone(
         **EFFORT,
         **PROFILE,
         **JSON,
-    }
+    },
+    watched=True,
 )
 def verify(
     context: Context,
