@@ -20,10 +20,10 @@ from ops.model import Instance
 from ops.watch.ping import MOST_BYTES, Patience, Signal, body_of, read_address, send_ping
 from tests.command import Ran, from_flags, run, run_here, run_on_terminal, to_flags
 from tests.monitors import Monitor, Ping, listening, reply
-from tests.processes import held_open
+from tests.test_backup import NIGHT
 from tests.test_json import document_of
-from tests.test_signals import start_command, stop
-from tests.test_store import names_in
+from tests.test_signals import start_command, stop, wait_for
+from tests.test_store import at, back_up, names_in
 
 PLACE = "/a1b2c3d4-secret"
 QUICK = Patience(attempt_seconds=0.3, attempts=3, seconds=0.6, pause_seconds=0.05)
@@ -352,22 +352,17 @@ def test_nobody_there_to_answer_is_a_failure_that_is_told(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_told_as_a_failure(
-    instance: Instance, destination: Instance, monitor: Monitor, number: signal.Signals
+    instance: Instance, tmp_path: Path, monitor: Monitor, number: signal.Signals
 ) -> None:
-    """Writers hold the lock, so the run is sure to wait when the signal comes."""
-    flags = (*from_flags(instance), *to_flags(destination), "--ping", monitor.address)
-    with held_open(instance.database, "PRAGMA locking_mode=EXCLUSIVE", "BEGIN EXCLUSIVE"):
-        process = start_command("clone", "--force", *flags)
-        try:
-            deadline = time.monotonic() + 30
-            while not monitor.pings:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            time.sleep(0.5)
-            process.send_signal(number)
-            _, said = process.communicate(timeout=30)
-        finally:
-            stop(process)
+    back_up(instance, tmp_path / "store", clock=at(NIGHT))
+    flags = ("--store", tmp_path / "store", "--command", "sleep 60", "--ping", monitor.address)
+    process = start_command("drill", *flags)
+    try:
+        wait_for(process, "run the command")
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    finally:
+        stop(process)
     assert process.returncode == 128 + number, said
     assert monitor.paths == ["/start", "/fail"]
     assert f"error: stopped by {number.name}" in monitor.pings[1].body
