@@ -32,6 +32,7 @@ DEFAULTS: dict[str, str] = {
     "drill_command": "",
     "drill_timeout": "600",
     "ping": "",
+    "metrics": "",
     "log_format": "",
 }
 """Every key of the configuration section `ops`, declared so that variables can override it."""

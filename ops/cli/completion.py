@@ -23,7 +23,7 @@ SHELLS = ("bash", "zsh", "fish")
 _DIRECTORIES = frozenset(
     {"source_attachments", "dest_attachments", "store", "older", "into", "report", "keep"}
 )
-_FILES = frozenset({"source_db", "dest_db", "manifest", "profile", "config"})
+_FILES = frozenset({"source_db", "dest_db", "manifest", "profile", "config", "metrics"})
 _SNAPSHOTS = frozenset({"snapshot", "remove", "accept"})
 _CHOICES: Mapping[str, Sequence[tuple[str, str]]] = {
     "check": (

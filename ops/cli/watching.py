@@ -12,7 +12,7 @@ from ops.cli.console import RefusedError, log_event, print_warning
 from ops.cli.voice import Form, Level, Voice, form_of
 from ops.errors import OpsError, UsageError
 from ops.names import display
-from ops.settings import configured_text, read_environment
+from ops.settings import absolute_path, configured_text, read_environment
 
 if TYPE_CHECKING:  # most runs are watched by nobody, and HTTP takes long to import
     from ops.watch.ping import PingAddress, Signal
@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # most runs are watched by nobody, and HTTP takes long to imp
 
 WATCH = {
     "ping": "Tell the monitor at this URL of start, success and failure. Default: ops.ping.",
+    "metrics": "Write the figures of the run to this file (.prom), for Prometheus. Default:"
+    " ops.metrics.",
     "log": "How standard error is written: text, or json, an object on each line. Default:"
     " ops.log_format.",
 }
@@ -39,6 +41,8 @@ class Watch:
     dry_run: bool = False
     asks: bool = False
     address: "PingAddress | None" = None
+    metrics: Path | None = None
+    place: str = ""
     summary: Path | None = None
     problem: UsageError | None = None
 
@@ -90,11 +94,24 @@ class Watch:
                 print_warning(f"the summary is not written: {error.message}")
         if self.dry_run or isinstance(failure, RefusedError):
             return
+        if self.metrics is not None:
+            self._record(self.metrics, ending)
         if self.address is not None:
             from ops.watch.ping import Patience, Signal
 
             signal = Signal.SUCCESS if failure is None else Signal.FAIL
             self._ping(signal, f"{ending.title}\n{ending.text}", Patience(), given_up)
+
+    def _record(self, path: Path, ending: "Ending") -> None:
+        from ops.watch.metrics import record_run
+
+        try:
+            lost = record_run(path, ending, self.place, seconds=CLOCK.seconds)
+        except OpsError as error:
+            print_warning(f"the metrics are not written: {error.message}")
+            return
+        if lost:
+            print_warning(f"the metrics in {display(path)} were damaged and begin anew: {lost}")
 
     def _ping(
         self,
@@ -151,6 +168,11 @@ def watch_run(
 
         return read_address(value, origin, environment)
 
+    def metrics(value: str, origin: str) -> Path:
+        from ops.watch.metrics import read_place
+
+        return read_place(value, origin)
+
     form = read("log", "log_format", _read_form)
     voice = _voice_of(task, environment)
     if form is Form.JSON:
@@ -167,6 +189,8 @@ def watch_run(
         dry_run=flags.get("dry_run") is True or bool(dry),
         asks=flags.get("force") is False,
         address=read("ping", "ping", address),
+        metrics=read("metrics", "metrics", metrics),
+        place=_place(config, flags),
         summary=_summary(environment),
         problem=problems[0] if problems else None,
     )
@@ -179,6 +203,17 @@ def _voice_of(task: str, environment: Mapping[str, str]) -> Voice:
         output=form_of(sys.stdout, environment),
         messages=form_of(sys.stderr, environment),
     )
+
+
+def _place(config: Mapping[str, Any], flags: Mapping[str, str | bool]) -> str:
+    """Return what a run works on, as its metrics name it: a destination, or else the store."""
+    named = flags.get("dest_db")
+    try:
+        if not named and "store" in flags:
+            named = flags["store"] or configured_text(config, "store")
+        return display(absolute_path(str(named), "--store")) if named else ""
+    except UsageError:
+        return ""  # the task itself will tell
 
 
 def _read_form(value: str, origin: str) -> Form:
