@@ -13,7 +13,7 @@ from invoke.program import Program
 from invoke.util import helpline
 
 from ops import __version__
-from ops.cli import adopting, offsite, packing, restoring, scheduling, snapshots, tasks
+from ops.cli import adopting, aging, offsite, packing, restoring, scheduling, snapshots, tasks
 from ops.cli.console import print_failure
 from ops.errors import OpsError, UsageError
 from ops.settings import DEFAULTS
@@ -23,7 +23,7 @@ namespace = Collection(
     *(snapshots.backup_daily, snapshots.snapshots, snapshots.prune),
     *(restoring.restore, restoring.drill, adopting.adopt),
     *(offsite.push, offsite.pull, offsite.offsite_status),
-    scheduling.schedule,
+    *(scheduling.schedule, aging.check_age),
     *(packing.pack, packing.unpack),
 )
 namespace.configure({"ops": dict(DEFAULTS)})
