@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,9 @@ DEFAULTS: dict[str, str] = {
 }
 """Every key of the configuration section `ops`, declared so that variables can override it."""
 
+WATCHING = ("ping", "metrics", "log_format")
+"""Those that say who is told of a run. The ping's address is a secret."""
+
 _MOST_SECONDS = 3600.0
 _MOST_JOBS = 256
 
@@ -57,8 +60,8 @@ class Settings:
     `source_db` and `source_attachments` are the flags, `configured_db` and
     `configured_attachments` the same from the configuration; empty where not given. `manage` is
     an argument list. `jobs` is the number of processes, 0 where it is left to us. `store` is where
-    snapshots are, from flag or configuration; `drill_command` what a drill runs. `environment` is a
-    copy of the process's.
+    snapshots are, from flag or configuration; `drill_command` what a drill runs; `watching` says
+    who is told of runs. `environment` is a copy of the process's.
     """
 
     source_db: str = ""
@@ -74,6 +77,7 @@ class Settings:
     store: str = ""
     drill_command: tuple[str, ...] = ()
     drill_timeout_seconds: float = 600.0
+    watching: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str]
 
     @property
@@ -135,6 +139,7 @@ def read_settings(
         store=store or configured_text(config, "store"),
         drill_command=read_command(config.get("drill_command", ""), "ops.drill_command"),
         drill_timeout_seconds=_seconds(config, "drill_timeout"),
+        watching={key: configured_text(config, key) for key in WATCHING},
         environment=read_environment() if environment is None else dict(environment),
     )
 

@@ -115,7 +115,8 @@ def _run(
         watch = unwatched(name)
     with speaking(watch.voice), stopping_signals() as state:
         try:
-            outcome = _carry_out(body, context, watch, flags)
+            mine = {flag: flags[flag] for flag in flags if not (watched and flag in WATCH)}
+            outcome = _carry_out(functools.partial(body, context, **mine), watch, flags)
         except BaseException as error:
             state.over = True
             if watched:
@@ -145,19 +146,15 @@ def _add_flags(run: Callable[..., None], body: Callable[..., Result]) -> None:
     run.__signature__ = signature.replace(parameters=[*parameters, last])  # type: ignore[attr-defined] # what inspect looks for
 
 
-def _carry_out(
-    body: Callable[..., Result], context: Context, watch: Watch, flags: dict[str, str | bool]
-) -> _Outcome:
+def _carry_out(body: Callable[[], Result], watch: Watch, flags: dict[str, str | bool]) -> _Outcome:
     """Run a task and print its result."""
     result: Result | None = None
     try:
         _refuse_dashes(flags)
         watch.begin()
-        own = {flag: value for flag, value in flags.items() if flag not in WATCH}
-        made = body(context, **own)
-        result = made
-        _print_result(made, as_json=flags.get("json") is True)
-        failure = made.failure
+        result = body()
+        _print_result(result, as_json=flags.get("json") is True)
+        failure = result.failure
     except OpsError as error:
         failure = error
     except KeyboardInterrupt as error:
