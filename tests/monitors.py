@@ -1,5 +1,6 @@
 """A monitor on the loopback interface that writes down the pings it gets, and answers as told."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,10 +72,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def listening() -> Iterator[Monitor]:
-    """Have a monitor for the length of a block."""
+def listening(context: ssl.SSLContext | None = None) -> Iterator[Monitor]:
+    """Have a monitor for the length of a block; with a context, one that speaks TLS."""
     server = _Server(("127.0.0.1", 0), _Handler)
-    server.monitor = Monitor(address=f"http://127.0.0.1:{server.server_address[1]}")
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if context is None else "https"
+    server.monitor = Monitor(address=f"{scheme}://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

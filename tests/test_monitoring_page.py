@@ -221,11 +221,8 @@ def test_the_recipe_for_logs(follow: Follow, tmp_path: Path, store: Path) -> Non
     }
     text = (tmp_path / "log" / "ciso-ops.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
-    usual = set(
-        re.findall(
-            r"`(\w+)`", re.findall(r"^Each object has .*$", section("Logs"), re.MULTILINE)[0]
-        )
-    )
+    (sentence,) = re.findall(r"^Each object has .*$", section("Logs"), re.MULTILINE)
+    usual = set(re.findall(r"`(\w+)`", sentence))
     usual -= {"info", "warning", "error"}
     assert {line["event"] for line in lines} | {"message"} == documented.keys()
     for line in lines:
@@ -242,16 +239,13 @@ def watched() -> set[str]:
     return {
         name
         for name, task in namespace.tasks.items()
-        if WATCH.keys() <= inspect.signature(task.body).parameters.keys() and name != "schedule"
+        if WATCH.keys() <= inspect.signature(task.body).parameters.keys()
     }
 
 
 def test_the_tasks_that_can_be_watched_are_named() -> None:
-    paragraph = re.search(
-        r"^`--ping`, `--metrics` and `--log` are .*?\n\n", PAGE, re.MULTILINE | re.DOTALL
-    )
-    assert paragraph is not None
-    flags, _, rest = paragraph[0].partition(" are flags of ")
+    (paragraph,) = (part for part in PAGE.split("\n\n") if part.startswith("`--ping`, "))
+    flags, _, rest = paragraph.partition(" are flags of ")
     assert set(re.findall(r"--([a-z]+)", flags)) == set(WATCH)
     tasks, _, keys = rest.partition(". The configuration keys ")
     assert re.findall(r"`([\w-]+)`", tasks) == sorted(watched())

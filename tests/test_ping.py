@@ -2,8 +2,11 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -211,6 +214,22 @@ def test_what_does_not_speak_http(monitor: Monitor) -> None:
     assert send(f"http://127.0.0.1:{port}/", patience=once) == "Connection refused"
 
 
+def test_a_certificate_that_nobody_vouches_for_is_not_accepted(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    made = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", "-days", "1")
+    files = ("-keyout", str(key), "-out", str(certificate))
+    subprocess.run([openssl, *made, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with listening(context) as monitor:
+        told = send(f"{monitor.address}{PLACE}", patience=Patience(attempts=1, seconds=10))
+        assert told.startswith("the server's certificate is not accepted: self")
+        assert monitor.pings == []
+
+
 # Runs
 
 
@@ -277,6 +296,19 @@ def test_a_copy_that_fails_its_check_is_told_with_what_was_found(
     ran = run_here(capsys, "clone", *flags)
     assert ran.code != 0
     assert ran.error_line in monitor.pings[1].body
+
+
+def test_each_task_can_have_a_check_of_its_own(
+    tmp_path: Path, monitor: Monitor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"{monitor.address}/key/ciso-{{task}}?create=1"
+    (Path.home() / ".invoke.yaml").write_text(f"ops:\n  ping: {url}\n")
+    assert run_here(capsys, "check-age", "--store", tmp_path / "none", "--max", "1d").code == 3
+    assert run_here(capsys, "drill", "--store", tmp_path / "none").code == 3
+    assert monitor.paths == [
+        *("/key/ciso-check-age/start?create=1", "/key/ciso-check-age/fail?create=1"),
+        *("/key/ciso-drill/start?create=1", "/key/ciso-drill/fail?create=1"),
+    ]
 
 
 def test_a_broken_configuration_is_told(

@@ -19,12 +19,16 @@ if TYPE_CHECKING:  # most runs are watched by nobody, and HTTP takes long to imp
     from ops.watch.run import Ending
 
 WATCH = {
-    "ping": "Tell the monitor at this URL of start, success and failure. Default: ops.ping.",
+    "ping": "Tell the monitor at this URL, in which {task} is the task's name, of start, success"
+    " and failure. Default: ops.ping.",
     "metrics": "Write the figures of the run to this file (.prom), for Prometheus. Default:"
     " ops.metrics.",
     "log": "How standard error is written: text, or json, an object on each line. Default:"
     " ops.log_format.",
 }
+
+_TASK = "{task}"
+"""What stands for the task's name in an address, so that each has a check of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +170,7 @@ def watch_run(
     def address(value: str, origin: str) -> "PingAddress":
         from ops.watch.ping import read_address
 
-        return read_address(value, origin, environment)
+        return read_address(value.replace(_TASK, task), origin, environment)
 
     def metrics(value: str, origin: str) -> Path:
         from ops.watch.metrics import read_place
