@@ -295,6 +295,31 @@ def test_metrics_that_cannot_be_written_fail_nothing(
     assert len(names_in(store)) == 1
 
 
+def test_a_place_that_cannot_be_read_fails_nothing(
+    here: Run, instance: Instance, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    flags = (*from_flags(instance), "--metrics", tmp_path / "file" / "a.prom")
+    ran = here("backup-daily", "--store", tmp_path / "store", *flags)
+    assert ran.code == 0
+    assert "warning: the metrics are not written: cannot open " in ran.err
+
+
+def test_a_file_that_became_a_directory_fails_nothing(tmp_path: Path, file: Path) -> None:
+    file.mkdir()
+    with pytest.raises(OpsError, match="no file of metrics"):
+        record(file, ending())
+
+
+def test_what_names_no_place_is_recorded_without_one(here: Run, file: Path) -> None:
+    assert here("verify", "--store", "~nobody-of-this-name/x", "--metrics", file).code == 2
+    assert here("clone", "--force", "--metrics", file).code == 2
+    found = parsed(file)
+    assert (
+        found["last_run_exit_code", "verify", ""] == found["last_run_exit_code", "clone", ""] == 2
+    )
+
+
 def test_a_full_disk_fails_nothing(here: Run, instance: Instance, tmp_path: Path) -> None:
     with tmpfs("8k") as small:
         (small / "filler").write_bytes(bytes(8192))
