@@ -305,10 +305,11 @@ def test_a_place_that_cannot_be_read_fails_nothing(
     assert "warning: the metrics are not written: cannot open " in ran.err
 
 
-def test_a_file_that_became_a_directory_fails_nothing(tmp_path: Path, file: Path) -> None:
+def test_a_file_that_became_a_directory_stays(file: Path) -> None:
     file.mkdir()
     with pytest.raises(OpsError, match="no file of metrics"):
         record(file, ending())
+    assert file.is_dir()
 
 
 def test_what_names_no_place_is_recorded_without_one(here: Run, file: Path) -> None:

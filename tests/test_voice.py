@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -167,7 +167,10 @@ def test_a_warning_of_ours_is_in_the_log(here: Run, tmp_path: Path) -> None:
 
 
 def in_journal(
-    *arguments: str | Path, connected: str = "", out_too: bool = False
+    *arguments: str | Path,
+    connected: str = "",
+    out_too: bool = False,
+    command: Sequence[str] = INV,
 ) -> tuple[int, str, str]:
     """Run with standard error connected as systemd does it: to a stream socket it names.
 
@@ -179,7 +182,7 @@ def in_journal(
         status = os.fstat(theirs.fileno())
         named = connected or f"{status.st_dev}:{status.st_ino}"
         done = subprocess.run(
-            [*INV, *map(str, arguments)],
+            [*command, *map(str, arguments)],
             check=False,
             stdin=subprocess.DEVNULL,
             stdout=theirs.fileno() if out_too else subprocess.PIPE,
@@ -395,6 +398,38 @@ def test_a_task_that_is_not_watched_is_annotated_and_not_summed_up(
 
 
 # All of it at once
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_reader_that_went_away_changes_nothing(
+    instance: Instance, tmp_path: Path, form: str
+) -> None:
+    """Nobody reads standard error, and there is something to be warned of."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    flags = ("--store", tmp_path / "store", *from_flags(instance), "--log", form)
+    watched = ("--ping", "http://127.0.0.1:1/", "--metrics", tmp_path / "missing" / "a.prom")
+    try:
+        done = subprocess.run(
+            [*INV, "backup-daily", *map(str, (*flags, *watched))],
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=writing,
+            cwd=ROOT,
+            timeout=120,
+        )
+    finally:
+        os.close(writing)
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"Snapshot ")
+
+
+def test_a_broken_configuration_weighs_as_any_failure() -> None:
+    (Path.home() / ".invoke.yaml").write_text("ops: [")
+    command = (sys.executable, "-c", "from ops.cli import program; program.run()")
+    code, _, said = in_journal("status", command=command)
+    assert code == 2
+    assert said.startswith("<3>error: broken configuration: ")
 
 
 def test_a_run_that_breaks_unexpectedly_is_told_before_it_ends(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Standard output for results, standard error for everything else."""
 
+import contextlib
 import io
 import json
 import os
@@ -74,11 +75,15 @@ def print_document(document: dict[str, Any]) -> None:
 
 
 def log_event(level: Level, event: str, message: str, **details: Any) -> None:
-    """Write a line of the log on standard error, where one is written as JSON."""
+    """Write a line of the log on standard error, where one is written as JSON.
+
+    That nobody reads it any more is no reason to stop.
+    """
     voice = current_voice()
     if voice.messages is Form.JSON and not (voice.hushed and level is Level.INFO):
-        sys.stderr.write(log_line(level, event, message, **details) + "\n")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stderr.write(log_line(level, event, message, **details) + "\n")
+            sys.stderr.flush()
 
 
 def print_warning(message: str) -> None:
@@ -88,8 +93,9 @@ def print_warning(message: str) -> None:
     if current_voice().messages is Form.JSON:
         log_event(Level.WARNING, "warning", message)
         return
-    messages(Level.WARNING).print(Text.assemble(("warning: ", "yellow"), message))
-    _annotate("warning", current_voice().task, message)
+    with contextlib.suppress(OSError):  # that nobody reads it changes nothing
+        messages(Level.WARNING).print(Text.assemble(("warning: ", "yellow"), message))
+        _annotate("warning", current_voice().task, message)
 
 
 def print_failure(failure: OpsError, *, debug: bool = False) -> None:

@@ -15,6 +15,8 @@ from invoke.util import helpline
 from ops import __version__
 from ops.cli import adopting, aging, offsite, packing, restoring, scheduling, snapshots, tasks
 from ops.cli.console import print_failure
+from ops.cli.voice import speaking
+from ops.cli.watching import unwatched
 from ops.errors import OpsError, UsageError
 from ops.settings import DEFAULTS
 
@@ -79,7 +81,8 @@ def explain_broken_configuration() -> None:
 
 
 def _stop(failure: OpsError) -> NoReturn:
-    print_failure(failure)
+    with speaking(unwatched("").voice):
+        print_failure(failure)
     raise SystemExit(failure.exit_code)
 
 
