@@ -92,13 +92,20 @@ class Outcome:
     seconds: float
 
 
-def plan_clone(request: Request, *, quick: bool = False, progress: ReportProgress) -> Plan:
+def plan_clone(
+    request: Request,
+    *,
+    quick: bool = False,
+    may_be_in_use: bool = False,
+    progress: ReportProgress,
+) -> Plan:
     """Validate source and destination and decide what a clone will do; nothing is written.
 
     Args:
         request: What was asked for.
         quick: Leave the indexes of the source's database to the check of its copy, where that
             follows at once.
+        may_be_in_use: The destination may be, as it is planned again once something freed it.
         progress: Called as the work goes on.
 
     Raises:
@@ -110,7 +117,7 @@ def plan_clone(request: Request, *, quick: bool = False, progress: ReportProgres
     manifest = request.manifest and place_of_record(request.manifest)
     places = [destination.instance.database, destination.instance.attachments]
     left = find_left(places if manifest is None else [*places, manifest])
-    if not request.wait_seconds:
+    if not (request.wait_seconds or may_be_in_use):
         require_unused(places)
     wanted = request.source.instance
     unknown = refuse_unsettled((wanted.database, wanted.attachments), SourceError)

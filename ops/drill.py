@@ -1,15 +1,12 @@
 """Prove that a snapshot can be restored: in private, checked, and used by the application."""
 
-import contextlib
-import os
-import signal
-import subprocess
-import tempfile
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from ops.commands import Command, failure_words, run_command
 from ops.errors import InterruptedRunError, OpsError, VerificationError
 from ops.model import Clock, Finding, Instance, Progress, ReportProgress
 from ops.profile import Profile
@@ -23,7 +20,6 @@ from ops.storing import used_snapshot
 from ops.unpacking import unpack_snapshot
 
 _MOST_OUTPUT = 64 << 10
-_END_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +103,9 @@ def drill(request: DrillRequest, *, clock: Clock, progress: ReportProgress) -> D
         if done.failure or not request.command:
             return done
         progress(Progress(step="run the command"))
-        ran = _run(request, pair, scratch, clock)
-    return replace(done, command=ran, failure=_failure_of(ran, request.timeout_seconds))
+        ran = _run(request, pair, clock)
+    said = failure_words(ran.code, request.timeout_seconds)
+    return replace(done, command=ran, failure=said and f"the command {said}")
 
 
 def _restore(
@@ -156,60 +153,36 @@ def _prepare(scratch: Path, summary: Summary) -> Instance:
     return pair
 
 
-def _run(request: DrillRequest, pair: Instance, scratch: Path, clock: Clock) -> CommandRun:
-    """Run the command in a session of its own, so that all of it can be ended."""
+def _run(request: DrillRequest, pair: Instance, clock: Clock) -> CommandRun:
+    """Run the command on the pair."""
     variables = request.profile.environment(pair)
-    environment = {**request.environment, **{key: str(path) for key, path in variables.items()}}
-    started = clock.seconds()
-    with tempfile.TemporaryFile(dir=scratch) as output:
-        try:
-            process = subprocess.Popen(
-                request.command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            said = f"{request.command[0]}: {error.strerror}"
-            return CommandRun(arguments=request.command, code=127, seconds=0.0, output=said)
-        code: int | None = None
-        try:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                code = process.wait(request.timeout_seconds)
-        finally:
-            _end(process)
-        size = output.seek(0, os.SEEK_END)
-        output.seek(max(0, size - _MOST_OUTPUT))
-        said = output.read().decode("utf-8", "backslashreplace")
-    return CommandRun(
-        arguments=request.command, code=code, seconds=clock.seconds() - started, output=said
+    command = Command(
+        arguments=request.command,
+        environment={
+            **request.environment,
+            **{key: str(path) for key, path in variables.items()},
+        },
+        timeout_seconds=request.timeout_seconds,
     )
+    pieces: deque[bytes] = deque()
+    kept = 0
 
+    def take(piece: bytes) -> None:
+        nonlocal kept
+        pieces.append(piece)
+        kept += len(piece)
+        while kept - len(pieces[0]) >= _MOST_OUTPUT:
+            kept -= len(pieces.popleft())
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of a command: itself, and what it started in its session."""
-    _signal_group(process, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_END_SECONDS)
-    _signal_group(process, signal.SIGKILL)
-    process.wait()
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    started = clock.seconds()
     try:
-        os.killpg(process.pid, number)
-    except (ProcessLookupError, PermissionError):
-        return  # nobody is left
-
-
-def _failure_of(ran: CommandRun, timeout_seconds: float) -> str:
-    if ran.code is None:
-        return f"the command did not end within {timeout_seconds:g} seconds"
-    if ran.code < 0:
-        return f"the command was ended by {signal.Signals(-ran.code).name}"
-    return f"the command failed with exit code {ran.code}" if ran.code else ""
+        code = run_command(command, take=take, clock=clock)
+    except OSError as error:
+        said = f"{request.command[0]}: {error.strerror}"
+        return CommandRun(arguments=request.command, code=127, seconds=0.0, output=said)
+    output = b"".join(pieces)[-_MOST_OUTPUT:].decode("utf-8", "backslashreplace")
+    seconds = clock.seconds() - started
+    return CommandRun(arguments=request.command, code=code, seconds=seconds, output=output)
 
 
 def restorable(snapshots: Sequence[Snapshot]) -> tuple[Summary, ...]:

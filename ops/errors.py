@@ -83,6 +83,12 @@ class BusyError(OpsError):
     exit_code = 6
 
 
+class HookError(OpsError):
+    """A hook failed; the run itself may have gone well."""
+
+    exit_code = 7
+
+
 class InterruptedRunError(OpsError):
     """A signal stopped the run; its exit code is 128 plus the signal's number.
 
@@ -95,6 +101,25 @@ class InterruptedRunError(OpsError):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
         self.exit_code = 128 + number
+
+
+def failure_for(error: BaseException) -> OpsError:
+    """Return the failure that stands for an exception, which is itself where it is one of ours."""
+    if isinstance(error, OpsError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        failure: OpsError = InterruptedRunError(signal.SIGINT)
+    elif isinstance(error, BrokenPipeError):
+        failure = OpsError("standard output was closed before the result was written")
+    else:
+        failure = OpsError(
+            f"unexpected: {type(error).__name__}: {error}",
+            hint="run again with --debug, and report what it prints",
+        )
+    failure.__cause__ = error
+    for note in getattr(error, "__notes__", ()):
+        failure.add_note(note)
+    return failure
 
 
 def os_failure(kind: type[OpsError], action: str, path: AnyPath, error: OSError) -> OpsError:

@@ -39,3 +39,46 @@ def held_signals() -> Iterator[Sequence[int]]:
                 signal.signal(number, handler)
         if arrived:  # also when the block failed: a stop must not be lost over it
             signal.raise_signal(arrived[0])
+
+
+class Stops:
+    """The signals that wait, and whether they are to; a handler writes to it, so it has state."""
+
+    def __init__(self) -> None:
+        self.held = False
+        self.arrived: list[int] = []
+
+
+@contextmanager
+def one_stop() -> Iterator[Stops]:
+    """Let one signal stop the block as usual, and note those that follow it.
+
+    Once a signal has come, or the block has set `held`, they are only noted, so that there is no
+    instant at which a further one could keep the block from what it does in any case. Those that
+    are noted stop a block that has ended well, and are dropped where it is failing anyway.
+    """
+    stops = Stops()
+    if threading.current_thread() is not threading.main_thread():
+        yield stops
+        return
+    before = {number: signal.getsignal(number) for number in STOPPING}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        handler = before[signal.Signals(number)]
+        if stops.held:
+            stops.arrived.append(number)
+        elif callable(handler):
+            stops.held = True
+            handler(number, frame)
+
+    try:
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, stop)
+        yield stops
+    finally:
+        for number, handler in before.items():
+            if callable(handler):
+                signal.signal(number, handler)
+    if stops.arrived:
+        signal.raise_signal(stops.arrived[0])

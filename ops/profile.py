@@ -1,13 +1,22 @@
 """Profiles: what is known about an application, read from TOML."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from ops.errors import UsageError, os_failure
+from ops.fields import (
+    read_choice,
+    read_rows,
+    read_table,
+    read_text,
+    read_texts,
+    require_known,
+)
 from ops.model import Instance
 from ops.names import display
+from ops.rules import Sanitising, parse_sanitising
 
 DEFAULT_PROFILE = "ciso_assistant"
 
@@ -36,7 +45,10 @@ class Elsewhere:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """One application: the tables that prove it, its references, where its data usually is."""
+    """One application: the tables that prove it, its references, where its data usually is.
+
+    `sanitising` tells how a copy for staging is made harmless.
+    """
 
     name: str
     title: str
@@ -47,6 +59,7 @@ class Profile:
     database: str = ""
     attachments: str = ""
     elsewhere: tuple[Elsewhere, ...] = ()
+    sanitising: Sanitising = field(default_factory=Sanitising)
 
     @property
     def is_none(self) -> bool:
@@ -118,64 +131,33 @@ def parse_profile(text: str, *, name: str, origin: str) -> Profile:
 
 
 def _build(document: Mapping[str, Any], name: str) -> Profile:
-    _only(document, {"title", "tables", "source", "references"}, "the profile")
-    source = document.get("source", {})
-    if not isinstance(source, dict):
-        raise ValueError("source must be a table")
-    places = {"database_variable", "attachments_variable", "database", "attachments"}
-    _only(source, places | {"elsewhere"}, "source")
-    tables = document.get("tables", [])
-    if not isinstance(tables, list) or not all(isinstance(table, str) for table in tables):
-        raise ValueError("tables must be a list of names")
+    require_known(document, {"title", "tables", "source", "references", "sanitise"}, "the profile")
+    source = read_table(document, "source", "the profile")
+    places = ("database_variable", "attachments_variable", "database", "attachments")
+    require_known(source, {*places, "elsewhere"}, "source")
     return Profile(
         name=name,
-        title=_text(document, "title", "the profile", default=name),
-        tables=tuple(tables),
+        title=read_text(document, "title", "the profile", default=name),
+        tables=read_texts(document, "tables", "the profile"),
         references=tuple(
             Reference(
-                table=_text(row, "table", "references"),
-                column=_text(row, "column", "references"),
-                digest=_text(row, "digest", "references", default=""),
+                table=read_text(row, "table", "references"),
+                column=read_text(row, "column", "references"),
+                digest=read_text(row, "digest", "references", default=""),
             )
-            for row in _rows(document, "references", {"table", "column", "digest"})
+            for row in read_rows(document, "references", {"table", "column", "digest"})
         ),
         elsewhere=tuple(
             Elsewhere(
-                variable=_text(row, "variable", "source.elsewhere"),
-                when=_choice(row, "when", ("set", "true")),
-                keeps=_text(row, "keeps", "source.elsewhere"),
-                way_out=_text(row, "way_out", "source.elsewhere"),
+                variable=read_text(row, "variable", "source.elsewhere"),
+                when=read_choice(row, "when", "source.elsewhere", ("set", "true")),
+                keeps=read_text(row, "keeps", "source.elsewhere"),
+                way_out=read_text(row, "way_out", "source.elsewhere"),
             )
-            for row in _rows(source, "elsewhere", {"variable", "when", "keeps", "way_out"})
+            for row in read_rows(
+                source, "elsewhere", {"variable", "when", "keeps", "way_out"}, "source"
+            )
         ),
-        **{place: _text(source, place, "source", default="") for place in places},
+        sanitising=parse_sanitising(read_table(document, "sanitise", "the profile")),
+        **{place: read_text(source, place, "source", default="") for place in places},
     )
-
-
-def _only(table: Mapping[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(table) - known)
-    if unknown:
-        raise ValueError(f"{where} has no key {unknown[0]!r}")
-
-
-def _text(table: Mapping[str, Any], key: str, where: str, *, default: str | None = None) -> str:
-    value = table.get(key, default)
-    if not isinstance(value, str):
-        raise ValueError(f"{where} needs {key!r}, a string")
-    return value
-
-
-def _choice(table: Mapping[str, Any], key: str, allowed: tuple[str, ...]) -> str:
-    value = _text(table, key, "source.elsewhere")
-    if value not in allowed:
-        raise ValueError(f"{key!r} must be one of {', '.join(allowed)}")
-    return value
-
-
-def _rows(table: Mapping[str, Any], key: str, known: set[str]) -> list[dict[str, Any]]:
-    rows = table.get(key, [])
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{key} must be an array of tables")
-    for row in rows:
-        _only(row, known, key)
-    return cast("list[dict[str, Any]]", rows)

@@ -13,6 +13,7 @@ from ops.model import Entry, Finding, Kind, Severity
 from ops.names import display
 from ops.profile import Profile
 from ops.sqlite.content import NamedFile, list_columns, named_files
+from ops.staging import MARKER
 from ops.tree.catalogue import Catalogue
 from ops.tree.directories import join_path
 from ops.tree.records import DIGEST, MODE, Record
@@ -161,7 +162,7 @@ def check_references(
                 else:
                     wrong.add(path)
                     findings.append(_wrong_digest(_place(row), row.digest, digest))
-    orphans = [path for path in entries.files() if path not in files]
+    orphans = [path for path in entries.files() if path not in files and path != MARKER]
     findings.extend(_orphan(display(path)) for path in orphans[:_MOST_ORPHANS])
     if len(orphans) > _MOST_ORPHANS:
         findings.append(_orphan(f"{len(orphans) - _MOST_ORPHANS} more files"))

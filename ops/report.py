@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from ops.errors import OpsError
 from ops.model import Finding, Severity, count_severity
 
 SCHEMA_VERSION = 1
@@ -105,18 +106,21 @@ def finding_document(finding: Finding) -> dict[str, str]:
     }
 
 
-def failure_document(
-    command: str, *, exit_code: int, message: str, hint: str, notes: tuple[str, ...] = ()
-) -> dict[str, Any]:
+def failure_document(command: str, failure: OpsError) -> dict[str, Any]:
     """Return the JSON document of a run that failed."""
     return {
         "schema_version": SCHEMA_VERSION,
         "command": command,
         "ok": False,
-        "error": {
-            "exit_code": exit_code,
-            "message": message,
-            "hint": hint,
-            "notes": list(notes),
-        },
+        "error": error_document(failure),
+    }
+
+
+def error_document(failure: OpsError) -> dict[str, Any]:
+    """Return a failure as JSON values."""
+    return {
+        "exit_code": failure.exit_code,
+        "message": failure.message,
+        "hint": failure.hint,
+        "notes": list(getattr(failure, "__notes__", ())),
     }

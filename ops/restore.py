@@ -1,5 +1,6 @@
 """Put a snapshot back as an instance: the same pipeline as a clone, read from a store."""
 
+import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from ops.report import CheckCounts, Room
 from ops.room import Need, add_rooms, require_room
 from ops.settlement import find_left, require_unused
 from ops.snapshot import Summary
+from ops.sqlite.connection import connect, sqlite_failure
+from ops.staging import is_staging, staging_source
 from ops.store import Snapshot
 from ops.storing import used_snapshot
 from ops.unpacking import unpack_snapshot
@@ -45,6 +48,7 @@ class RestorePlan:
     destination: DestinationSurvey
     left: tuple[Path, ...]
     rooms: tuple[Room, ...]
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +61,12 @@ class RestoreOutcome:
     seconds: float
 
 
-def plan_restore(request: RestoreRequest) -> RestorePlan:
+def plan_restore(request: RestoreRequest, *, may_be_in_use: bool = False) -> RestorePlan:
     """Look at snapshot and destination and decide what a restore will do; nothing is written.
+
+    Args:
+        request: What was asked for.
+        may_be_in_use: The destination may be, as it is planned again once something freed it.
 
     Raises:
         SourceError: The snapshot cannot be used.
@@ -74,7 +82,7 @@ def plan_restore(request: RestoreRequest) -> RestorePlan:
     destination = survey_destination(request.destination, home=request.home)
     places = [destination.instance.database, destination.instance.attachments]
     left = find_left(places)
-    if not request.wait_seconds:
+    if not (request.wait_seconds or may_be_in_use):
         require_unused(places)
     store = snapshot.path.parent
     refuse_overlap(snapshot.instance, destination.instance)
@@ -93,7 +101,21 @@ def plan_restore(request: RestoreRequest) -> RestorePlan:
         destination=destination,
         left=tuple(left),
         rooms=rooms,
+        findings=_label_of(snapshot),
     )
+
+
+def _label_of(snapshot: Snapshot) -> tuple[Finding, ...]:
+    """Warn of a snapshot that was made of a copy for staging."""
+    path = snapshot.instance.database
+    try:
+        connection = connect(path, "mode=ro&immutable=1", 0)
+        try:
+            return (staging_source("snapshot"),) if is_staging(connection) else ()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise sqlite_failure(path, error) from error
 
 
 def rooms_for(summary: Summary, destination: Instance) -> tuple[Room, ...]:
@@ -130,7 +152,7 @@ def run_restore(plan: RestorePlan, *, clock: Clock, progress: ReportProgress) ->
             used_snapshot(plan.request.snapshot),
             workspace(plan.destination.instance, tell_settled=tried.settled.append) as space,
         ):
-            counts, findings = unpack_snapshot(
+            counts, found = unpack_snapshot(
                 plan.request.snapshot,
                 plan.summary,
                 space.copy,
@@ -149,5 +171,8 @@ def run_restore(plan: RestorePlan, *, clock: Clock, progress: ReportProgress) ->
         error.add_note(tried.state)
         raise
     return RestoreOutcome(
-        plan=plan, counts=counts, findings=findings, seconds=clock.seconds() - began
+        plan=plan,
+        counts=counts,
+        findings=(*plan.findings, *found),
+        seconds=clock.seconds() - began,
     )

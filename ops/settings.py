@@ -31,6 +31,9 @@ DEFAULTS: dict[str, str] = {
     "shrink_rows": "50",
     "drill_command": "",
     "drill_timeout": "600",
+    "hook_before": "",
+    "hook_after": "",
+    "hook_timeout": "300",
     "ping": "",
     "metrics": "",
     "log_format": "",
@@ -270,16 +273,6 @@ def waits(value: str) -> bool:
     if value not in {"", "refuse", "wait"}:
         raise UsageError(f"--dest-in-use must be refuse or wait, not {value}")
     return value == "wait"
-
-
-def given_places(dest_db: str, dest_attachments: str) -> tuple[Path, ...]:
-    """Return those places of a destination that were named.
-
-    Raises:
-        UsageError: One is no path.
-    """
-    named = ((dest_db, "--dest-db"), (dest_attachments, "--dest-attachments"))
-    return tuple(absolute_path(value, flag) for value, flag in named if value)
 
 
 def absolute_path(value: str, origin: str) -> Path:

@@ -14,6 +14,7 @@ from ops.scratch import scratch_directory
 from ops.sqlite.content import check_integrity, list_tables
 from ops.sqlite.header import DatabaseFile
 from ops.sqlite.source import OpenDatabase, Way, let_go, read_steadily
+from ops.staging import is_staging, staging_source
 from ops.tree.scan import TreeMeter, TreeSize, survey_tree
 
 _DEVICES = frozenset({Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE})
@@ -177,13 +178,14 @@ def _judge_database(
             + (f" (and {len(integrity.messages) - 1} more)" if integrity.messages[1:] else ""),
             hint="restore another copy, or try `sqlite3 DATABASE .recover`",
         )
+    labelled = () if not is_staging(database.connection) else (staging_source("source database"),)
     missing = missing_tables(database.connection, profile)
     if missing:
         raise SourceError(
             f"this is not a {profile.title} database: {display(path)} has no table {missing[0]}",
             hint="name another database, another --profile, or --profile none to copy it anyway",
         )
-    return tuple(
+    return labelled + tuple(
         Finding(
             kind="unchecked",
             severity=Severity.WARNING,

@@ -71,7 +71,7 @@ def unpack_snapshot(
     ):
         _make_tree(workers, entries, summary, progress)
         progress(Progress(step="restore database"))
-        kept = _restore_database(snapshot.instance.database, copy.database, summary.database)
+        kept = restore_database(snapshot.instance.database, copy.database, summary.database)
         progress(Progress(step="write to disk"))
         flusher.start()
         counts, found = check_pair(
@@ -129,7 +129,7 @@ def _make_tree(
     workers.finish()
 
 
-def _restore_database(stored: Path, copy: Path, summary: DatabaseSummary) -> Kept:
+def restore_database(stored: Path, copy: Path, summary: DatabaseSummary) -> Kept:
     """Copy a database at rest, and see that it is what was recorded."""
     digest = hashlib.sha256()
     try:

@@ -1,5 +1,6 @@
 """Processes that hold a database open, as an application does."""
 
+import os
 import subprocess
 import sys
 import time
@@ -21,8 +22,8 @@ sys.stdin.read()
 
 
 @contextmanager
-def held_open(database: Path, *statements: str) -> Iterator[None]:
-    """Keep a database open in another process, after it ran some statements."""
+def held_open(database: Path, *statements: str) -> Iterator[int]:
+    """Keep a database open in another process, after it ran some statements; yields its number."""
     process = subprocess.Popen(
         [sys.executable, "-c", _HOLD, str(database), *statements],
         stdin=subprocess.PIPE,
@@ -31,7 +32,7 @@ def held_open(database: Path, *statements: str) -> Iterator[None]:
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
-        yield
+        yield process.pid
     finally:
         process.communicate(timeout=_TIMEOUT_SECONDS)
 
@@ -90,3 +91,42 @@ def wait_for_workers(parent: int, count: int, *, seconds: float = 30) -> frozens
             return frozenset(workers)
         time.sleep(0.001)
     raise AssertionError(f"{len(workers_of(parent))} workers, not {count}")
+
+
+def lives(pid: int) -> bool:
+    """Tell whether a process still runs; one that nobody has waited for yet does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_until_gone(pid: int, *, seconds: float = 10) -> None:
+    """Wait until a process has ended."""
+    deadline = time.monotonic() + seconds
+    while lives(pid):
+        assert time.monotonic() < deadline, f"process {pid} still runs"
+        time.sleep(0.02)
+
+
+SERVICE = """
+import os, pathlib, signal, sqlite3, sys, time
+database, pid = map(pathlib.Path, sys.argv[1:])
+stopping = []
+signal.signal(signal.SIGTERM, lambda *_: stopping.append(1))
+connection = sqlite3.connect(database, isolation_level=None, timeout=60)
+connection.execute("PRAGMA journal_mode = WAL")
+connection.execute("CREATE TABLE IF NOT EXISTS service (number INTEGER)")
+pid.write_text(str(os.getpid()))
+while not stopping:
+    connection.execute("INSERT INTO service VALUES (?)", (os.getpid(),))
+    time.sleep(0.002)
+connection.execute("INSERT INTO service VALUES (0)")
+connection.close()
+pid.unlink()
+"""
+"""A program that writes to a database until it is told to end, and has a file with its number."""

@@ -46,9 +46,8 @@ EACH_PARAMETER = pytest.mark.parametrize(
 def test_the_tasks_are_those_that_are_documented() -> None:
     assert sorted(TASKS) == [
         *("adopt", "backup-daily", "check-age", "clone", "demo", "drill", "offsite-status"),
-        *("pack", "prune"),
-        *("pull", "push", "recover", "restore", "schedule", "snapshots", "status", "unpack"),
-        "verify",
+        *("pack", "prune", "pull", "push", "recover", "restore", "schedule", "snapshots"),
+        *("staging-refresh", "staging-rules", "status", "unpack", "verify"),
     ]
 
 
@@ -122,6 +121,7 @@ def test_signature_and_flags_agree(name: str) -> None:
 
 def test_what_writes_can_be_tried() -> None:
     names = "adopt clone recover backup-daily prune restore push pull pack unpack schedule"
+    names += " staging-refresh"
     for task in names.split():
         assert "dry-run" in {row[1] for row in PARAMETERS if row[0] == task}
 
@@ -208,6 +208,7 @@ def test_exit_codes_are_those_of_the_design() -> None:
         "UnfinishedSwapError": 4,
         "VerificationError": 5,
         "BusyError": 6,
+        "HookError": 7,
         "InterruptedRunError": 130,
     }
 
@@ -238,15 +239,22 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "ops.archive",
         "ops.profiles",
         "ops.offsite",
+        "ops.sanitise",
         "ops.tree",
         "ops.sqlite",
     ),
-    ("ops.errors",),
+    ("ops.errors", "ops.commands"),
+    ("ops.fields",),
+    ("ops.rules",),
     ("ops.manifest", "ops.report", "ops.profile", "ops.retention"),
     ("ops.settings",),
+    ("ops.hooks",),
     ("ops.tree.*",),
     ("ops.sqlite.*", "ops.source"),
+    ("ops.staging",),
     ("ops.disk", "ops.holders", "ops.references", "ops.comparison", "ops.snapshot"),
+    ("ops.sanitise.*",),
+    ("ops.harmless",),
     ("ops.bag",),
     ("ops.archive.*",),
     ("ops.spaces",),
@@ -266,6 +274,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops.nightly", "ops.replaced", "ops.drill", "ops.adopt", "ops.extract", "ops.offsite.*"),
     ("ops.watch", "ops.watch.*"),
     ("ops.schedule", "ops.schedule.*"),
+    ("ops.taking", "ops.refreshing"),
+    ("ops.refresh",),
     ("ops.pack", "ops.unpack"),
     ("ops.verify", "ops.status", "ops.demo_instance"),
     ("ops.demo_writer",),
@@ -339,6 +349,8 @@ def test_every_layer_is_inhabited() -> None:
 OPTIONAL = {
     "ops.archive.compression": {"backports", "compression"},
     "ops.archive.age": {"pyrage"},
+    "ops.sanitise.account": {"django"},
+    "ops.sanitise.finder": {"ahocorasick_rs"},
 }
 """The libraries of extras (pyproject.toml), and the one module that imports each."""
 

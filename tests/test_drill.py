@@ -19,6 +19,7 @@ from ops.report import CheckCounts
 from ops.store import list_snapshots
 from tests.command import PROGRAM, ROOT, Ran, from_flags, run
 from tests.conftest import extract_sample
+from tests.processes import wait_until_gone
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 COUNT = (
@@ -114,6 +115,14 @@ def test_what_a_failing_command_said_is_shown(store: Path) -> None:
     assert "| two\n" in ran.out
 
 
+def test_of_much_output_the_end_is_kept(store: Path) -> None:
+    ran = drill(store, "--command", python("for n in range(300000): print(n)"))
+    assert ran.code == 0, ran.err
+    output = ran.document["ran"]["output"]
+    assert len(output) == 64 << 10
+    assert output.endswith("\n299998\n299999\n")
+
+
 def test_a_command_that_is_not_there_fails_the_drill(store: Path) -> None:
     ran = drill(store, "--command", "/nowhere/manage.py check")
     assert ran.code == 5
@@ -132,19 +141,7 @@ def test_a_command_that_takes_too_long_is_ended_with_all_it_started(
     assert ran.code == 5
     assert ran.document["ran"]["exit_code"] is None
     assert "did not end within 1 second" in ran.err
-    for _ in range(200):
-        if not _lives(int(note.read_text())):
-            break
-        time.sleep(0.05)
-    assert not _lives(int(note.read_text()))
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0]
+    wait_until_gone(int(note.read_text()))
 
 
 def test_a_command_that_ignores_being_asked_is_killed(store: Path) -> None:
@@ -175,7 +172,7 @@ def test_a_signal_ends_the_command_too_and_leaves_nothing(
         assert process.wait(60) == 143
     finally:
         process.kill()
-    assert not _lives(int(note.read_text()))
+    wait_until_gone(int(note.read_text()))
     assert temporary(tmp_path / "scratch") == set()
 
 

@@ -25,10 +25,10 @@ from ops.disk import DISK
 from ops.errors import (
     BusyError,
     DestinationError,
-    InterruptedRunError,
     OpsError,
     SourceError,
     VerificationError,
+    failure_for,
 )
 from ops.interrupts import held_signals
 from ops.journal import commit, forget
@@ -712,7 +712,6 @@ def test_invoke_s_own_failures_are_not_ours(tmp_path: Path) -> None:
 
 
 def test_a_word_on_the_destination_for_every_end(destination: Instance) -> None:
-    from ops.cli.decorator import _as_failure
     from ops.replacing import state_of_the_destination
 
     words = [state_of_the_destination([], [])]
@@ -734,7 +733,7 @@ def test_a_word_on_the_destination_for_every_end(destination: Instance) -> None:
     assert "earlier run" in state_of_the_destination([], [Settled.COMPLETED])
     stopped = KeyboardInterrupt()
     stopped.add_note(words[0])
-    failure = _as_failure(InterruptedRunError(signal.SIGINT), stopped)
+    failure = failure_for(stopped)
     assert failure.__notes__ == [words[0]]
     assert failure.__cause__ is stopped
 

@@ -352,6 +352,20 @@ def test_a_ping_that_does_not_arrive_fails_nothing(
     assert len(names_in(store)) == 1
 
 
+def test_a_hook_that_fails_after_the_work_is_told_with_what_was_made(
+    instance: Instance, tmp_path: Path, monitor: Monitor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (Path.home() / ".invoke.yaml").write_text('ops:\n  hook_after: ["false"]\n')
+    flags = (*from_flags(instance), "--quiet", "--ping", monitor.address)
+    ran = run_here(capsys, "backup-daily", "--store", tmp_path / "store", *flags)
+    assert ran.code == 7
+    assert monitor.paths == ["/start", "/fail"]
+    lines = monitor.pings[1].body.splitlines()
+    assert lines[1] == ran.error_line
+    (name,) = names_in(tmp_path / "store")
+    assert any(line.startswith(f"Snapshot {name} in ") for line in lines)
+
+
 def test_a_dry_run_tells_nobody(
     instance: Instance, tmp_path: Path, monitor: Monitor, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ops.errors import UsageError
+from ops.hooks import Hooks, read_hooks
 from ops.settings import DEFAULTS, absolute_path, read_settings, reads_disk, required_path
 
 
@@ -65,10 +66,12 @@ def test_text_must_be_text(key: str, value: object) -> None:
 @pytest.mark.parametrize("key", DEFAULTS)
 def test_an_empty_key_of_a_file_counts_as_not_given(key: str) -> None:
     if key.endswith("_timeout"):
+        read: Any = read_hooks if key.startswith("hook_") else read_settings
         with pytest.raises(UsageError, match="must be a number of seconds, not None"):
-            read_settings({key: None}, environment={})
+            read({key: None}, environment={})
     else:
         assert read_settings({key: None}, environment={}) == read_settings({}, environment={})
+        assert read_hooks({key: None}, {}) == Hooks()
 
 
 def test_unknown_keys_are_named() -> None:

@@ -23,7 +23,7 @@ SHELLS = ("bash", "zsh", "fish")
 _DIRECTORIES = frozenset(
     {"source_attachments", "dest_attachments", "store", "older", "into", "report", "keep"}
 )
-_FILES = frozenset({"source_db", "dest_db", "manifest", "profile", "config", "metrics"})
+_FILES = frozenset({"source_db", "dest_db", "manifest", "profile", "config", "key_file", "metrics"})
 _SNAPSHOTS = frozenset({"snapshot", "remove", "accept"})
 _CHOICES: Mapping[str, Sequence[tuple[str, str]]] = {
     "check": (
@@ -31,6 +31,11 @@ _CHOICES: Mapping[str, Sequence[tuple[str, str]]] = {
         ("disk", "the disk itself"),
     ),
     "dest_in_use": (("refuse", "stop (the default)"), ("wait", "until it is free")),
+    "attachments": (
+        ("placeholder", "small files of the same type (the default)"),
+        ("keep", "as they are"),
+        ("none", "no files"),
+    ),
     "profile": (
         ("ciso_assistant", "CISO Assistant (the default)"),
         ("none", "any SQLite database"),

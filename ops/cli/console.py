@@ -65,6 +65,14 @@ def print_lines(console: "Console", lines: "Iterable[Text]") -> None:
         console.print(line)
 
 
+def say(console: "Console", line: str) -> None:
+    """Print a line that nobody has to read."""
+    try:
+        console.print(line)
+    except BrokenPipeError:
+        console.quiet = True  # whoever listened has gone: that is no reason to stop
+
+
 def print_document(document: dict[str, Any]) -> None:
     """Print one JSON document on standard output."""
     text = json.dumps(document, ensure_ascii=True, indent=2) + "\n"

@@ -3,7 +3,6 @@
 import functools
 import inspect
 import logging
-import signal
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from ops.cli.console import (
 from ops.cli.stopping import stopping_signals
 from ops.cli.voice import Form, current_voice, speaking
 from ops.cli.watching import WATCH, Watch, unwatched, watch_run
-from ops.errors import InterruptedRunError, OpsError, UsageError, VerificationError
+from ops.errors import OpsError, UsageError, VerificationError, failure_for
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -120,7 +119,7 @@ def _run(
         except BaseException as error:
             state.over = True
             if watched:
-                watch.finish({}, (), _unexpected(error), given_up=lambda: state.hurried)
+                watch.finish({}, (), failure_for(error), given_up=lambda: state.hurried)
             raise
         state.over = True
         failure = outcome.failure
@@ -155,26 +154,11 @@ def _carry_out(body: Callable[[], Result], watch: Watch, flags: dict[str, str | 
         result = body()
         _print_result(result, as_json=flags.get("json") is True)
         failure = result.failure
-    except OpsError as error:
-        failure = error
-    except KeyboardInterrupt as error:
-        failure = _as_failure(InterruptedRunError(signal.SIGINT), error)
-    except BrokenPipeError as error:
-        silence_output()
-        lost = "standard output was closed before the result was written"
-        failure = _as_failure(OpsError(lost), error)
-    except (OSError, sqlite3.Error, MemoryError) as error:
-        failure = _unexpected(error)
+    except (OpsError, KeyboardInterrupt, OSError, sqlite3.Error, MemoryError) as error:
+        if isinstance(error, BrokenPipeError):
+            silence_output()
+        failure = failure_for(error)
     return _Outcome(result=result, failure=failure)
-
-
-def _unexpected(error: BaseException) -> OpsError:
-    """Return the failure for what should not have happened."""
-    unexpected = OpsError(
-        f"unexpected: {type(error).__name__}: {error}",
-        hint="run again with --debug, and report what it prints",
-    )
-    return _as_failure(unexpected, error)
 
 
 def _told(outcome: _Outcome) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -189,14 +173,6 @@ def _told(outcome: _Outcome) -> tuple[dict[str, Any], tuple[str, ...]]:
     findings = outcome.failure.findings
     document = {"findings": [finding_document(finding) for finding in findings]}
     return document, tuple(line.plain for line in finding_lines(findings))
-
-
-def _as_failure(failure: OpsError, cause: BaseException) -> OpsError:
-    """Let a failure stand for an exception, with its notes."""
-    failure.__cause__ = cause
-    for note in getattr(cause, "__notes__", ()):
-        failure.add_note(note)
-    return failure
 
 
 def _refuse_dashes(flags: dict[str, str | bool]) -> None:
@@ -224,13 +200,7 @@ def _print_findings(failure: OpsError, command: str, *, as_json: bool) -> None:
 
     findings = failure.findings if isinstance(failure, VerificationError) else ()
     if as_json:
-        document = failure_document(
-            command,
-            exit_code=failure.exit_code,
-            message=failure.message,
-            hint=failure.hint,
-            notes=tuple(getattr(failure, "__notes__", ())),
-        )
+        document = failure_document(command, failure)
         document["findings"] = [finding_document(finding) for finding in findings]
         print_document(document)
     if findings:

@@ -13,7 +13,17 @@ from invoke.program import Program
 from invoke.util import helpline
 
 from ops import __version__
-from ops.cli import adopting, aging, offsite, packing, restoring, scheduling, snapshots, tasks
+from ops.cli import (
+    adopting,
+    aging,
+    offsite,
+    packing,
+    restoring,
+    scheduling,
+    snapshots,
+    staging,
+    tasks,
+)
 from ops.cli.console import print_failure
 from ops.cli.voice import speaking
 from ops.cli.watching import unwatched
@@ -24,6 +34,7 @@ namespace = Collection(
     *(tasks.clone, tasks.verify, tasks.recover, tasks.status, tasks.demo),
     *(snapshots.backup_daily, snapshots.snapshots, snapshots.prune),
     *(restoring.restore, restoring.drill, adopting.adopt),
+    *(staging.staging_refresh, staging.staging_rules),
     *(offsite.push, offsite.pull, offsite.offsite_status),
     *(scheduling.schedule, aging.check_age),
     *(packing.pack, packing.unpack),

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextCo
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from ops.cli.console import log_event
+from ops.cli.console import log_event, say
 from ops.cli.format import count_of, format_bytes, format_duration
 from ops.cli.voice import Form, Level, current_voice
 from ops.model import Progress, ReportProgress
@@ -109,10 +109,10 @@ def _plain(console: Console) -> ReportProgress:
         now = time.monotonic()
         if progress.step != step:
             step, began, shown = progress.step, now, now
-            _say(console, f"{step} …")
+            say(console, f"{step} …")
         elif now - shown >= _PLAIN_EVERY_SECONDS:
             shown = now
-            _say(console, f"{step}: {figures(progress, now - began)}")
+            say(console, f"{step}: {figures(progress, now - began)}")
 
     return report
 
@@ -131,10 +131,3 @@ def _logged() -> ReportProgress:
         log_event(Level.INFO, "progress", step, **asdict(progress))
 
     return report
-
-
-def _say(console: Console, line: str) -> None:
-    try:
-        console.print(line)
-    except BrokenPipeError:
-        console.quiet = True  # whoever listened has gone: that is no reason to stop

@@ -46,6 +46,10 @@ _SENTENCES = {
     "foreign-key": "refers to {expected} that does not exist",
     "not-kept": "could not be kept: {found}",
     "unsettled": "{found}",
+    "no-rule": "no rule of the profile is for it, and it has {found}",
+    "original-left": "something of the source is in it: {found}",
+    "not-searched": "{found}",
+    "staging": "this is {found}",
 }
 """How each kind of finding reads; the others say what was expected and found."""
 

@@ -39,7 +39,7 @@ def plan_lines(plan: RestorePlan, *, keep: bool) -> list[Text]:
         kept = "kept as a snapshot first" if keep else "NOT kept (--no-keep)"
         rows.append(("replaces", f"what stands there now, which is {kept}"))
     rows += [("left over", f"{display(place)}: by a killed run") for place in plan.left]
-    return [heading("Restore"), *facts(rows)]
+    return [heading("Restore"), *facts(rows), *finding_lines(plan.findings)]
 
 
 def restored_lines(outcome: RestoreOutcome, kept: Snapshot | None) -> list[Text]:
@@ -67,7 +67,8 @@ def restored_lines(outcome: RestoreOutcome, kept: Snapshot | None) -> list[Text]
 
 def plan_document(plan: RestorePlan) -> dict[str, Any]:
     """Return what `restore --dry-run --json` prints."""
-    return Report(command="restore", details={"dry_run": True, **_plan(plan)}).document()
+    details = {"dry_run": True, **_plan(plan)}
+    return Report(command="restore", findings=plan.findings, details=details).document()
 
 
 def restored_document(outcome: RestoreOutcome, kept: Snapshot | None) -> dict[str, Any]:

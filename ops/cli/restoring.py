@@ -58,12 +58,14 @@ def restore(
 
     What stands at the destination is kept as a snapshot first, unless --no-keep says otherwise.
     """
+    from ops.cli.hooking import hook_lines, hooks_document, with_failure, work_between
     from ops.cli.progress import show_progress
     from ops.cli.restore import plan_document, plan_lines, restored_document, restored_lines
+    from ops.hooks import about_pair, read_hooks
     from ops.profile import load_profile
     from ops.replaced import keep_replaced
-    from ops.restore import RestoreRequest, plan_restore, run_restore
-    from ops.store import LATEST, find_snapshot, require_store
+    from ops.restore import RestoreOutcome, RestoreRequest, plan_restore, run_restore
+    from ops.store import LATEST, Snapshot, find_snapshot, require_store
 
     dry_run = dry_run or bool(context.config.run.dry)
     settings = read_settings(context.config.ops, profile=profile, jobs=jobs, store=store)
@@ -80,6 +82,7 @@ def restore(
     )
     if not (force or dry_run):
         require_terminal()
+    hooks = read_hooks(context.config.ops, settings.environment)
     place = require_store(required_store(settings))
     request = RestoreRequest(
         snapshot=find_snapshot(place, snapshot or LATEST),
@@ -89,23 +92,35 @@ def restore(
         wait_seconds=settings.in_use_timeout_seconds if waits(dest_in_use) else 0,
         jobs=settings.jobs,
     )
-    plan = plan_restore(request)
+    plan = plan_restore(request, may_be_in_use=bool(hooks.before))
+    told = [*plan_lines(plan, keep=keep), *hook_lines(hooks)]
     if dry_run:
-        return Result(document=plan_document(plan), lines=plan_lines(plan, keep=keep))
-    print_lines(messages(), plan_lines(plan, keep=keep))
+        return Result(document={**plan_document(plan), **hooks_document(hooks)}, lines=told)
+    print_lines(messages(), told)
     if not force:
         confirm("Go ahead?")
-    with show_progress(messages()) as progress:
+
+    def work() -> tuple[RestoreOutcome, Snapshot | None]:
+        again = plan_restore(request) if hooks.before else plan
         kept = None
-        if keep:
-            kept = keep_replaced(
-                plan,
-                lock_timeout_seconds=settings.lock_timeout_seconds,
-                clock=CLOCK,
-                progress=progress,
-            )
-        outcome = run_restore(plan, clock=CLOCK, progress=progress)
-    return Result(document=restored_document(outcome, kept), lines=restored_lines(outcome, kept))
+        with show_progress(messages()) as progress:
+            if keep:
+                kept = keep_replaced(
+                    again,
+                    lock_timeout_seconds=settings.lock_timeout_seconds,
+                    clock=CLOCK,
+                    progress=progress,
+                )
+            return run_restore(again, clock=CLOCK, progress=progress), kept
+
+    known = {
+        **about_pair("restore", destination),
+        "STORE": str(place),
+        "SNAPSHOT": request.snapshot.name,
+    }
+    (outcome, kept), failure = work_between(hooks, work, known)
+    result = Result(document=restored_document(outcome, kept), lines=restored_lines(outcome, kept))
+    return with_failure(result, failure)
 
 
 def _take_out(settings: Settings, snapshot: str, only: str, into: str, *, dry_run: bool) -> Result:

@@ -8,7 +8,7 @@ from ops.cli.clock import CLOCK
 from ops.cli.console import messages
 from ops.cli.decorator import Result, task
 from ops.cli.flags import HOLD, JOBS, JSON, KEEP, PROFILE, REQUIRE_OFFSITE, SOURCE, STORE, kept
-from ops.errors import UsageError
+from ops.errors import BusyError, UsageError
 from ops.settings import parse_seconds, read_settings, required_store
 
 if TYPE_CHECKING:
@@ -68,9 +68,11 @@ def backup_daily(
         told_document,
         worth_telling,
     )
+    from ops.cli.hooking import hook_lines, hooks_document, with_failure, work_between
     from ops.cli.progress import show_progress
+    from ops.hooks import read_hooks
     from ops.keeping import read_policy, read_shrinkage
-    from ops.nightly import plan_nightly, run_nightly
+    from ops.nightly import Night, plan_nightly, run_nightly
     from ops.profile import load_profile
     from ops.source import locate_source
 
@@ -84,6 +86,7 @@ def backup_daily(
         store=store,
     )
     policy = read_policy(context.config.ops, kept(locals()))
+    hooks = read_hooks(context.config.ops, settings.environment)
     chosen = load_profile(settings.profile.value)
     request = BackupRequest(
         source=locate_source(settings, chosen),
@@ -96,17 +99,38 @@ def backup_daily(
         jobs=settings.jobs,
     )
     with show_progress(messages(), quiet=quiet) as progress:
-        plan = plan_backup(request, progress=progress)
-        if dry_run:
+        plan = None
+        try:
+            plan = plan_backup(request, progress=progress)
+        except BusyError:
+            if dry_run or not hooks.before:
+                raise  # otherwise the hook may stop who keeps the database locked
+        if dry_run and plan is not None:
             decisions = plan_nightly(plan, policy, clock=CLOCK, require_offsite=require_offsite)
             return Result(
-                document=planned_document(plan, decisions), lines=plan_lines(plan, decisions)
+                document={**planned_document(plan, decisions), **hooks_document(hooks)},
+                lines=[*plan_lines(plan, decisions), *hook_lines(hooks)],
             )
-        night = run_nightly(
-            plan, policy, clock=CLOCK, progress=progress, require_offsite=require_offsite
-        )
-    shown = not quiet or worth_telling(night)
-    return Result(document=told_document(night), lines=backup_lines(night), shown=shown)
+
+    def work() -> Night:
+        with show_progress(messages(), quiet=quiet) as progress:
+            again = plan
+            if again is None or hooks.before:
+                again = plan_backup(request, progress=progress)
+            return run_nightly(
+                again, policy, clock=CLOCK, progress=progress, require_offsite=require_offsite
+            )
+
+    night, failure = work_between(
+        hooks,
+        work,
+        {"TASK": "backup-daily", "STORE": str(request.store)},
+        learned=lambda night: {"SNAPSHOT": night.outcome.snapshot.name},
+        quiet=quiet,
+    )
+    shown = not quiet or worth_telling(night) or failure is not None
+    result = Result(document=told_document(night), lines=backup_lines(night), shown=shown)
+    return with_failure(result, failure)
 
 
 @task(help={**STORE, **JSON})

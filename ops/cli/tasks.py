@@ -5,13 +5,12 @@ from invoke.context import Context
 from ops.cli.clock import CLOCK
 from ops.cli.console import confirm, messages, print_lines, require_terminal
 from ops.cli.decorator import Result, task
-from ops.cli.flags import DESTINATION, EFFORT, HOLD, JSON, PROFILE, SOURCE
+from ops.cli.flags import DESTINATION, EFFORT, HOLD, JSON, PROFILE, SOURCE, given_places
 from ops.errors import UsageError, VerificationError
 from ops.model import Instance
 from ops.names import display
 from ops.settings import (
     absolute_path,
-    given_places,
     parse_seconds,
     read_settings,
     reads_disk,
@@ -54,9 +53,11 @@ def clone(
 ) -> Result:
     """Copy a running instance, check the copy, and put it at the destination as a whole."""
     from ops.cli.documents import outcome_document, plan_document
+    from ops.cli.hooking import hook_lines, hooks_document, with_failure, work_between
     from ops.cli.progress import show_progress
     from ops.cli.render import outcome_lines, plan_lines
-    from ops.clone import Request, plan_clone, run_clone
+    from ops.clone import Outcome, Request, plan_clone, run_clone
+    from ops.hooks import about_pair, read_hooks
     from ops.profile import load_profile
     from ops.source import locate_source
 
@@ -74,6 +75,7 @@ def clone(
     )
     if not (force or dry_run):
         require_terminal()
+    hooks = read_hooks(context.config.ops, settings.environment)
     chosen = load_profile(settings.profile.value)
     request = Request(
         source=locate_source(settings, chosen),
@@ -88,15 +90,27 @@ def clone(
         from_disk=reads_disk(check),
     )
     with show_progress(messages()) as progress:
-        plan = plan_clone(request, quick=force and not dry_run, progress=progress)
+        plan = plan_clone(
+            request,
+            quick=force and not dry_run,
+            may_be_in_use=bool(hooks.before),
+            progress=progress,
+        )
+    told = [*plan_lines(plan), *hook_lines(hooks)]
     if dry_run:
-        return Result(document=plan_document(plan), lines=plan_lines(plan))
-    print_lines(messages(), plan_lines(plan))
+        return Result(document={**plan_document(plan), **hooks_document(hooks)}, lines=told)
+    print_lines(messages(), told)
     if not force:
         confirm("Go ahead?")
-    with show_progress(messages()) as progress:
-        outcome = run_clone(plan, clock=CLOCK, progress=progress)
-    return Result(document=outcome_document(outcome), lines=outcome_lines(outcome))
+
+    def work() -> Outcome:
+        with show_progress(messages()) as progress:
+            again = plan_clone(request, quick=True, progress=progress) if hooks.before else plan
+            return run_clone(again, clock=CLOCK, progress=progress)
+
+    outcome, failure = work_between(hooks, work, about_pair("clone", destination))
+    result = Result(document=outcome_document(outcome), lines=outcome_lines(outcome))
+    return with_failure(result, failure)
 
 
 @task(

@@ -1,10 +1,7 @@
 """Run restic: find it, give it what it needs, follow what it says, and end it with us."""
 
-import contextlib
 import json
-import os
 import re
-import selectors
 import shutil
 import signal
 import subprocess
@@ -12,8 +9,9 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from ops.commands import Take, by_line, end, follow, start
 from ops.errors import OpsError, UsageError
 from ops.interrupts import held_signals
 from ops.names import display
@@ -26,11 +24,7 @@ _REPOSITORIES = ("RESTIC_REPOSITORY", "RESTIC_REPOSITORY_FILE")
 _PASSWORDS = ("RESTIC_PASSWORD", "RESTIC_PASSWORD_FILE", "RESTIC_PASSWORD_COMMAND")
 _CREDENTIALS = re.compile(r"(?<=://)[^\s\"'<>]*@")
 _ANSWER_SECONDS = 10.0
-_LOOK_SECONDS = 1.0
 _MOST_LINES = 200
-_PIECE = 1 << 16
-
-Take = Callable[[bytes], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,74 +153,28 @@ def run_restic(
     try:
         with held_signals():  # nothing may be started and not be known to be
             process = _start(restic, arguments, directory, keep)
-        _follow(process, take, complain)
+        assert process.stdout is not None  # noqa: S101 - both are pipes
+        assert process.stderr is not None  # noqa: S101 - the same
+        follow(process, {process.stdout: by_line(take), process.stderr: by_line(complain)})
         return Ended(code=process.wait(), complaints=tuple(complaints))
     finally:
-        if process is not None:
-            _end(process, end_seconds)
+        if process is not None:  # restic removes its lock on SIGINT, and on no other signal
+            end(process, first=signal.SIGINT, seconds=end_seconds)
 
 
 def _start(
     restic: Restic, arguments: Sequence[str], directory: Path | None, keep: tuple[int, ...]
 ) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(
+        return start(
             [restic.program, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=directory,
-            env=restic.environment,
-            pass_fds=keep,
-            start_new_session=True,
+            environment=restic.environment,
+            directory=directory,
+            keep=keep,
         )
     except OSError as error:
         cause = error.strerror or str(error)
         raise UsageError(f"cannot run {display(restic.program)}: {cause}", hint=_INSTALL) from error
-
-
-def _follow(process: subprocess.Popen[bytes], take: Take, complain: Take) -> None:
-    """Hand over what a process writes, line by line, until it closes both streams.
-
-    What it started may keep them open when it is gone: that is not waited for.
-    """
-    assert process.stdout is not None  # noqa: S101 - both are pipes
-    assert process.stderr is not None  # noqa: S101 - the same
-    streams: list[tuple[IO[bytes], Take]] = [(process.stdout, take), (process.stderr, complain)]
-    rest = {stream.fileno(): b"" for stream, _ in streams}
-    with selectors.DefaultSelector() as selector:
-        for stream, handler in streams:
-            selector.register(stream, selectors.EVENT_READ, handler)
-        while selector.get_map():
-            ready = selector.select(_LOOK_SECONDS)
-            if not ready and process.poll() is not None:
-                break
-            for key, _ in ready:
-                piece = os.read(key.fd, _PIECE)
-                *lines, rest[key.fd] = (rest[key.fd] + piece).split(b"\n")
-                if not piece:
-                    lines.append(rest[key.fd])
-                    selector.unregister(key.fileobj)
-                for line in lines:
-                    key.data(line)
-
-
-def _end(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """End what still runs: restic removes its lock on SIGINT, and on no other signal."""
-    with held_signals():
-        if process.poll() is None:
-            _signal_group(process, signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(seconds)
-        _signal_group(process, signal.SIGKILL)
-        process.wait()
-        for stream in filter(None, (process.stdout, process.stderr)):
-            stream.close()
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
 
 
 def read_json(content: bytes) -> Any:

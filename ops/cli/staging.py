@@ -1,0 +1,196 @@
+"""The tasks that make a harmless copy."""
+
+from invoke.context import Context
+
+from ops.cli.clock import CLOCK
+from ops.cli.console import confirm, messages, print_lines, require_terminal
+from ops.cli.decorator import Result, task
+from ops.cli.flags import DESTINATION, HOLD, JOBS, JSON, PROFILE, SOURCE, STORE
+from ops.errors import UsageError
+from ops.model import Instance
+from ops.settings import (
+    absolute_path,
+    parse_seconds,
+    read_settings,
+    required_file,
+    required_path,
+    required_store,
+    waits,
+)
+
+_SNAPSHOT = {
+    "store": "Refresh from a snapshot of this store instead of an instance.",
+    "snapshot": "Which snapshot: a name, or latest, the newest verified one. Default: latest.",
+}
+
+
+@task(
+    help={
+        **SOURCE,
+        **_SNAPSHOT,
+        **DESTINATION,
+        "attachments": "What becomes of them: placeholder (the default), keep, or none.",
+        "admin_email": "Address of the one account that can be used. Default:"
+        " admin@staging.invalid.",
+        "key_file": "Key of the pseudonyms, made if it is missing, so that they are the same next"
+        " time. Default: a new key each time.",
+        "strict": "Fail if a column that looks like a secret or personal data has no rule.",
+        **HOLD,
+        "force": "Replace what stands at the destination without asking.",
+        "dry_run": "Validate, print the plan and what the rules would touch, and stop.",
+        **JOBS,
+        **PROFILE,
+        **JSON,
+    }
+)
+def staging_refresh(
+    context: Context,
+    *,
+    source_db: str = "",
+    source_attachments: str = "",
+    store: str = "",
+    snapshot: str = "",
+    dest_db: str = "",
+    dest_attachments: str = "",
+    dest_in_use: str = "",
+    attachments: str = "",
+    admin_email: str = "",
+    key_file: str = "",
+    hold_writers: str = "",
+    jobs: str = "",
+    profile: str = "",
+    strict: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> Result:
+    """Copy an instance for staging: secrets and personal data replaced, and searched for.
+
+    Nothing that was not sanitised is ever at the destination. One administrator can log in; the
+    password is printed once, at the end.
+    """
+    from ops.cli.progress import show_progress
+    from ops.cli.refreshing import outcome_document, outcome_lines, plan_document, plan_lines
+    from ops.harmless import refuse_suspects
+    from ops.profile import load_profile
+    from ops.refresh import run_refresh
+    from ops.refreshing import RefreshRequest, parse_address, parse_attachments, plan_refresh
+    from ops.sanitise.key import new_key, read_key
+    from ops.source import locate_source
+
+    dry_run = dry_run or bool(context.config.run.dry)
+    settings = read_settings(
+        context.config.ops,
+        source_db=source_db,
+        source_attachments=source_attachments,
+        profile=profile,
+        jobs=jobs,
+        store=store,
+    )
+    destination = Instance(
+        database=required_file(dest_db, "--dest-db"),
+        attachments=required_path(dest_attachments, "--dest-attachments"),
+    )
+    if not (force or dry_run):
+        require_terminal()
+    chosen = load_profile(settings.profile.value)
+    found = None
+    if store or snapshot:
+        from ops.store import LATEST, find_snapshot, require_store
+
+        if source_db or source_attachments:
+            raise UsageError("an instance and a snapshot exclude each other", hint="name one")
+        found = find_snapshot(require_store(required_store(settings)), snapshot or LATEST)
+    request = RefreshRequest(
+        source=None if found is not None else locate_source(settings, chosen),
+        snapshot=found,
+        destination=destination,
+        profile=chosen,
+        attachments=parse_attachments(attachments),
+        key=read_key(absolute_path(key_file, "--key-file"))
+        if key_file and not dry_run
+        else new_key(),
+        admin_email=parse_address(admin_email),
+        strict=strict,
+        home=settings.home,
+        lock_timeout_seconds=settings.lock_timeout_seconds,
+        wait_seconds=settings.in_use_timeout_seconds if waits(dest_in_use) else 0,
+        hold_seconds=parse_seconds(hold_writers, "--hold-writers") if hold_writers else 0,
+        jobs=settings.jobs,
+    )
+    with show_progress(messages()) as progress:
+        plan = plan_refresh(request, progress=progress)
+    if dry_run:
+        refuse_suspects(plan.review.findings, strict=strict)
+        return Result(document=plan_document(plan), lines=plan_lines(plan, rules=True))
+    print_lines(messages(), plan_lines(plan, rules=False))
+    if not force:
+        confirm("Go ahead?")
+    with show_progress(messages()) as progress:
+        outcome = run_refresh(plan, clock=CLOCK, progress=progress)
+    return Result(document=outcome_document(outcome), lines=outcome_lines(outcome))
+
+
+@task(
+    help={
+        **SOURCE,
+        **STORE,
+        "snapshot": _SNAPSHOT["snapshot"],
+        "strict": "Fail if a column that looks like a secret or personal data has no rule.",
+        **PROFILE,
+        **JSON,
+    }
+)
+def staging_rules(
+    context: Context,
+    *,
+    source_db: str = "",
+    source_attachments: str = "",
+    store: str = "",
+    snapshot: str = "",
+    profile: str = "",
+    strict: bool = False,
+    json: bool = False,
+) -> Result:
+    """List the rules of a staging refresh, and how many rows each would touch; nothing is changed.
+
+    Columns that look as if they needed a rule and have none are listed as well.
+    """
+    from ops.cli.refreshing import review_document, review_lines
+    from ops.errors import OpsError
+    from ops.harmless import refuse_suspects
+    from ops.profile import load_profile
+    from ops.refreshing import require_rules, review_instance, review_snapshot
+    from ops.source import locate_source
+
+    settings = read_settings(
+        context.config.ops,
+        source_db=source_db,
+        source_attachments=source_attachments,
+        profile=profile,
+        store=store,
+    )
+    chosen = load_profile(settings.profile.value)
+    require_rules(chosen)
+    if store or snapshot:
+        from ops.store import LATEST, find_snapshot, require_store
+
+        if source_db or source_attachments:
+            raise UsageError("an instance and a snapshot exclude each other", hint="name one")
+        found = find_snapshot(require_store(required_store(settings)), snapshot or LATEST)
+        review = review_snapshot(found, chosen)
+    else:
+        instance = locate_source(settings, chosen).instance
+        review = review_instance(
+            instance, chosen, lock_timeout_seconds=settings.lock_timeout_seconds
+        )
+    failure = None
+    try:
+        refuse_suspects(review.findings, strict=strict)
+    except OpsError as error:
+        failure = error
+    return Result(
+        document=review_document(review, chosen),
+        lines=review_lines(review, chosen),
+        failure=failure,
+    )
