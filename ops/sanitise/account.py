@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.errors import UsageError
+from ops.errors import missing_extra
 from ops.rules import Admin
 from ops.sanitise.schema import Table
 from ops.sqlite.content import quote
@@ -89,9 +89,8 @@ def hash_password(password: str) -> str:
             Argon2PasswordHasher,
         )
     except ImportError as error:
-        raise UsageError(
-            "the staging refresh needs the extra `staging` of ciso-ops",
-            hint="python3 -m pip --python .venv/bin/python install 'ciso-ops[staging]'",
+        raise missing_extra(
+            "the staging refresh takes Django and argon2-cffi", "staging"
         ) from error
     if not settings.configured:
         settings.configure()

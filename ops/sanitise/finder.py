@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ops.errors import UsageError
+from ops.errors import missing_extra
 from ops.sanitise.writings import forms, readings
 
 if TYPE_CHECKING:
@@ -82,10 +82,7 @@ def _machines(
     try:
         from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
     except ImportError as error:
-        raise UsageError(
-            "the staging refresh needs the extra `staging` of ciso-ops",
-            hint="python3 -m pip --python .venv/bin/python install 'ciso-ops[staging]'",
-        ) from error
+        raise missing_extra("the staging refresh takes ahocorasick_rs", "staging") from error
     kinds: dict[str, list[bytes]] = {}
     for pattern in patterns:
         kind = "address" if b"@" in pattern else "text" if pattern.isalpha() else "other"
