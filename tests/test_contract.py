@@ -349,7 +349,7 @@ def test_every_layer_is_inhabited() -> None:
 OPTIONAL = {
     "ops.archive.compression": {"backports", "compression"},
     "ops.archive.age": {"pyrage"},
-    "ops.sanitise.account": {"django"},
+    "ops.sanitise.account": {"argon2", "django"},
     "ops.sanitise.finder": {"ahocorasick_rs"},
 }
 """The libraries of extras (pyproject.toml), and the one module that imports each."""

@@ -84,6 +84,7 @@ def hash_password(password: str) -> str:
         UsageError: Django is not installed here.
     """
     try:
+        import argon2  # noqa: F401 - Django finds it when it hashes
         from django.conf import settings  # type: ignore[import-untyped]
         from django.contrib.auth.hashers import (  # type: ignore[import-untyped]
             Argon2PasswordHasher,
