@@ -5,7 +5,8 @@ import urllib.parse
 from collections.abc import Iterator
 
 _ESCAPED = (
-    rb"\\{1,8}u(?:00[c-fC-F]|0[1-7][0-9a-fA-F])[0-9a-fA-F]|%[c-dC-D][0-9a-fA-F]%[89abAB][0-9a-fA-F]"
+    rb"\\{1,8}u(?:00[c-fC-F]|0[1-7][0-9a-fA-F])[0-9a-fA-F]"
+    rb"|%(?:[cC][3-9a-fA-F]|[dD][0-9a-fA-F])%[89abAB][0-9a-fA-F]"
 )
 _LETTER = rb"[\xc3-\xdf][\x80-\xbf]|" + _ESCAPED
 """One of Latin, Greek, Cyrillic or another alphabet, in UTF-8 or as JSON and URLs write it.
@@ -42,8 +43,8 @@ _DOMAIN = re.compile(
     + _LETTER
     + rb"){2,62}|(?:[\xe0-\xf4][\x80-\xbf]{2,3}){1,20})"
 )
-_RETINA = re.compile(rb"[0-9]x\.")
-"""`logo@2x.png` is a picture."""
+_RETINA = re.compile(rb"[0-9]x\.(?:png|jpe?g|gif|webp|svg|avif)(?![0-9a-z.-])", re.IGNORECASE)
+"""`logo@2x.png` is a picture; `2x.de` may be a domain."""
 
 _SIGNS = re.compile(rb"@|%(?:25)*40|\\{1,8}u0040|&#64;|&#x40;|&commat;")
 """The sign in text, URLs, JSON and HTML, also when JSON is in JSON."""
