@@ -99,7 +99,7 @@ def sanitise_database(
             pseudonyms.choose(account.old_email, account.email)
         applied = apply_rules(connection, binding, pseudonyms, originals)
         originals.release(admin_email)
-        mended = mend_keys(connection, tables.values(), binding.emptied())
+        mended = mend_keys(connection, tables.values(), binding.shortened())
         if account is not None and admin is not None:
             encoded = hash_password(password)
             open_account(connection, tables[admin.table], admin, account, encoded)
