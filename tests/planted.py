@@ -7,8 +7,8 @@ import shutil
 import sqlite3
 import subprocess
 import uuid
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,9 +175,7 @@ def _people(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO core_team VALUES ('1', 'team@corp.example')")
     connection.execute(
         "UPDATE iam_folder SET description = ?",
-        (
-            f"Ask {ALICE.upper()}, {NAMES[2]} ({NAMES[1]}), {STRANGER}: {NAMES[0]} has {SECRETS[6]}.",
-        ),
+        (f"{ALICE.upper()}, {NAMES[2]} ({NAMES[1]}), {STRANGER}; {NAMES[0]}: {SECRETS[6]}",),
     )
 
 
@@ -245,36 +243,52 @@ def build_planted(directory: Path, *, evidences: int = 3) -> Instance:
 def grep(needles: Iterable[str], *places: Path) -> set[str]:
     """Find needles in the bytes of files and in the names of all that lies below some places."""
     wanted = [needle for needle in needles if needle]
-    lines = "".join(f"{needle}\n" for needle in wanted)
     names = "\n".join(
         os.path.join(parent, name)
         for place in places
         for parent, directories, files in os.walk(place)
         for name in (*directories, *files)
     )
-    there = [place for place in places if place.exists()]
-    program = shutil.which("grep")
-    assert program is not None
-    environment = {**os.environ, "LC_ALL": "C"}
-    found = b""
-    if there:
-        files = subprocess.run(
-            [program, "-a", "-F", "-i", "-o", "-h", "-r", "-f", "-", *there],
-            input=lines.encode(),
-            check=False,
-            capture_output=True,
-            env=environment,
-        )
-        assert files.returncode in {0, 1}, files.stderr
-        found = files.stdout
-    shown = found.decode("utf-8", "replace").lower() + names.lower()
+    found = _run_grep(("-o", "-h"), wanted, places).decode("utf-8", "replace")
+    shown = f"{found}{names}".lower()
     return {needle for needle in wanted if needle.lower() in shown}
+
+
+def holding(needles: Iterable[str], place: Path) -> set[str]:
+    """Name the files below a place that have a needle in their bytes."""
+    found = _run_grep(("-l", "-Z"), list(needles), (place,))
+    return {os.path.relpath(os.fsdecode(path), place) for path in found.split(b"\0") if path}
+
+
+def _run_grep(flags: Iterable[str], needles: Iterable[str], places: Iterable[Path]) -> bytes:
+    there = [place for place in places if os.path.lexists(place)]
+    program = shutil.which("grep")
+    if program is None:
+        pytest.skip("takes grep")
+    if not there:
+        return b""
+    done = subprocess.run(
+        [program, "-a", "-F", "-i", "-r", *flags, "-f", "-", "--", *there],
+        input="".join(f"{needle}\n" for needle in needles).encode(),
+        check=False,
+        capture_output=True,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    assert done.returncode in {0, 1}, done.stderr
+    return done.stdout
+
+
+@contextmanager
+def opened(database: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database that nobody writes to."""
+    address = f"file:{database}?mode=ro&immutable=1"
+    with closing(sqlite3.connect(address, uri=True)) as connection:
+        yield connection
 
 
 def query(database: Path, statement: str, *values: object) -> list[tuple[Any, ...]]:
     """Ask a database that nobody writes to."""
-    address = f"file:{database}?mode=ro&immutable=1"
-    with closing(sqlite3.connect(address, uri=True)) as connection:
+    with opened(database) as connection:
         return connection.execute(statement, values).fetchall()
 
 
