@@ -122,7 +122,20 @@ def parse_sanitising(table: Mapping[str, Any]) -> Sanitising:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"sanitise.rules has two rules for {name[0]}")
+    _require_steady(rules)
     return Sanitising(rules=rules, admin=_admin(table), label=_label(table))
+
+
+def _require_steady(rules: tuple[Rule, ...]) -> None:
+    """Refuse a condition on what another rule changes: it would hold before, and not after."""
+    changed = {rule.name for rule in rules if rule.action not in {Action.KEEP, Action.DELETE_ROWS}}
+    for rule in rules:
+        for column, _ in rule.where:
+            name = f"{rule.table}.{column}"
+            if name in changed and name != rule.name:
+                raise ValueError(
+                    f"the rule for {rule.name} looks at {name}, which another rule changes"
+                )
 
 
 def _rule(row: Mapping[str, Any]) -> Rule:

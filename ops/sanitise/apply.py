@@ -1,19 +1,19 @@
 """Apply rules to the rows of a private database, and collect what they remove."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ops.rules import Action, Kind, Rule, Scalar
 from ops.sanitise.binding import Binding, Bound
 from ops.sanitise.documents import read_document, scrub, write_document
+from ops.sanitise.naming import choose_names
 from ops.sanitise.originals import Originals
 from ops.sanitise.pseudonyms import Pseudonyms
 from ops.sanitise.schema import Column, ForeignKey, Table
+from ops.sanitise.values import AS_TEXT, NOT_EMPTY, as_text, read_values, where_of
 from ops.sqlite.content import quote
-
-_NOT_EMPTY = "{0} IS NOT NULL AND {0} <> ''"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +31,9 @@ def count_touched(connection: sqlite3.Connection, binding: Binding) -> Iterator[
         sqlite3.Error: A table cannot be read.
     """
     for bound in binding.bound:
-        condition, values = _where(bound.rule)
+        condition, values = where_of(bound.rule)
         if bound.column is not None and bound.rule.action is not Action.DELETE_ROWS:
-            condition += f" AND {_NOT_EMPTY.format(quote(bound.column.name))}"
+            condition += f" AND {NOT_EMPTY.format(quote(bound.column.name))}"
         statement = f"SELECT count(*) FROM {bound.table.sql} WHERE {condition}"  # noqa: S608 - quoted
         ((count,),) = connection.execute(statement, values)
         yield Applied(bound=bound, rows=0 if bound.rule.action is Action.KEEP else int(count))
@@ -62,30 +62,12 @@ def apply_rules(
     for bound in acting:
         _collect(connection, bound, pseudonyms, originals)
     _collect_people(connection, acting, pseudonyms, originals)
+    names = choose_names(connection, acting, pseudonyms)
     done = {
-        id(bound): Applied(bound=bound, rows=_change(connection, bound, pseudonyms, originals))
+        id(bound): Applied(bound=bound, rows=_change(connection, bound, names, originals))
         for bound in sorted(acting, key=lambda one: one.rule.action is Action.DELETE_ROWS)
     }
     return tuple(done[id(bound)] for bound in acting)
-
-
-def _where(rule: Rule) -> tuple[str, tuple[Scalar, ...]]:
-    condition = " AND ".join(f"{quote(name)} IS ?" for name, _ in rule.where) or "1"
-    return condition, tuple(value for _, value in rule.where)
-
-
-def _values(connection: sqlite3.Connection, bound: Bound) -> list[str]:
-    """List the different values of a rule's column that are not empty, as text."""
-    if bound.column is None:
-        return []
-    name = quote(bound.column.name)
-    condition, values = _where(bound.rule)
-    rows = connection.execute(
-        f"SELECT DISTINCT CAST({name} AS TEXT) FROM {bound.table.sql}"  # noqa: S608 - quoted
-        f" WHERE {condition} AND {_NOT_EMPTY.format(name)}",
-        values,
-    )
-    return [value for (value,) in rows]
 
 
 def _collect(
@@ -93,14 +75,16 @@ def _collect(
 ) -> None:
     rule = bound.rule
     if rule.kind is Kind.EMAIL:
-        for value in _values(connection, bound):
+        for value in read_values(connection, bound):
             originals.add_address(value, pseudonyms.of(rule.kind, value))
     elif rule.kind is not None and (rule.kind is not Kind.NAME or rule.secret):
-        for value in _values(connection, bound):
+        for value in read_values(connection, bound):
             originals.add(value, pseudonyms.of(rule.kind, value))
     elif rule.secret and rule.action is not Action.JSON_KEYS:
-        for value in _values(connection, bound):
-            originals.add_secret(value)
+        new = str(rule.value) if rule.action is Action.SET else ""
+        for value in read_values(connection, bound):
+            if value != new:
+                originals.add_secret(value)
 
 
 def _collect_people(
@@ -123,17 +107,20 @@ def _collect_people(
 
 
 def _change(
-    connection: sqlite3.Connection, bound: Bound, pseudonyms: Pseudonyms, originals: Originals
+    connection: sqlite3.Connection,
+    bound: Bound,
+    names: Mapping[int, Callable[[str], str]],
+    originals: Originals,
 ) -> int:
     """Carry a rule out; return the number of rows."""
     rule, table, column = bound.rule, bound.table, bound.column
-    condition, values = _where(rule)
+    condition, values = where_of(rule)
     if rule.action is Action.DELETE_ROWS:
         return connection.execute(f"DELETE FROM {table.sql} WHERE {condition}", values).rowcount  # noqa: S608 - quoted
     if column is None:
         raise ValueError(f"the rule for {rule.name} needs a column")
     if rule.kind is not None:
-        return _rename(connection, bound, pseudonyms)
+        return _rewrite(connection, bound, names[id(bound)])
     if rule.action is Action.JSON_KEYS:
         return _scrub(connection, bound, originals)
     name = quote(column.name)
@@ -151,18 +138,6 @@ def _constant(rule: Rule, column: Column) -> Scalar | None:
     if rule.action in {Action.NULL, Action.DROP_FILE} and not column.not_null:
         return None
     return ""
-
-
-def _rename(connection: sqlite3.Connection, bound: Bound, pseudonyms: Pseudonyms) -> int:
-    """Put pseudonyms in place of all values of a column."""
-    rule, column = bound.rule, bound.column
-    if rule.kind is None or column is None:
-        raise ValueError(f"the rule for {rule.name} makes no pseudonyms")
-    kind = rule.kind
-    if column.unique:
-        given = pseudonyms.distinct(kind, _values(connection, bound))
-        return _rewrite(connection, bound, given.__getitem__)
-    return _rewrite(connection, bound, lambda value: pseudonyms.of(kind, value))
 
 
 def _scrub(connection: sqlite3.Connection, bound: Bound, originals: Originals) -> int:
@@ -190,16 +165,16 @@ def _rewrite(connection: sqlite3.Connection, bound: Bound, new: Callable[[str], 
     if column is None:
         raise ValueError(f"the rule for {bound.rule.name} needs a column")
     name = quote(column.name)
-    condition, values = _where(bound.rule)
+    condition, values = where_of(bound.rule)
     keys = ", ".join(table.row_key)
     rows = connection.execute(
-        f"SELECT CAST({name} AS TEXT), {keys} FROM {table.sql}"  # noqa: S608 - quoted
-        f" WHERE {condition} AND {_NOT_EMPTY.format(name)}",
+        f"SELECT {AS_TEXT.format(name)}, {keys} FROM {table.sql}"  # noqa: S608 - quoted
+        f" WHERE {condition} AND {NOT_EMPTY.format(name)}",
         values,
     ).fetchall()
     changes: list[tuple[Any, ...]] = []
     for value, *key in rows:
-        made = new(value)
+        made = new(as_text(value))
         if made != value:
             changes.append((made, *key))
     connection.executemany(
@@ -210,23 +185,24 @@ def _rewrite(connection: sqlite3.Connection, bound: Bound, new: Callable[[str], 
 
 
 def mend_keys(
-    connection: sqlite3.Connection, tables: Iterable[Table], emptied: Iterable[str]
+    connection: sqlite3.Connection, tables: Iterable[Table], shortened: Iterable[str]
 ) -> int:
     """Mend rows that refer to rows which are gone; return how many.
 
     A column that may be empty becomes empty, otherwise the row goes as well, as Django's cascade
-    would have it. What referred to nothing in the source already is left as it is.
+    would have it, and what refers to either is mended in turn. What referred to nothing in the
+    source already is left as it is where its key is no other's business.
 
     Args:
         connection: To a private database.
         tables: All of its tables.
-        emptied: The names of those that lost rows.
+        shortened: The names of those that lost rows.
 
     Raises:
         sqlite3.Error: A table cannot be read or changed.
     """
     by_name = {table.name: table for table in tables}
-    waiting = [name.lower() for name in emptied]
+    waiting = [name.lower() for name in shortened]
     mended = 0
     while waiting:
         parent = waiting.pop()
@@ -234,20 +210,20 @@ def mend_keys(
             for key in table.foreign_keys:
                 if key.parent.lower() != parent:
                     continue
-                count, deleted = _mend(connection, table, key, by_name)
+                count = _mend(connection, table, key, by_name)
                 mended += count
-                if count and deleted:
+                if count:
                     waiting.append(table.name.lower())
     return mended
 
 
 def _mend(
     connection: sqlite3.Connection, table: Table, key: ForeignKey, tables: dict[str, Table]
-) -> tuple[int, bool]:
-    """Mend what one key breaks; return the number of rows, and whether they are gone."""
+) -> int:
+    """Mend what one key breaks; return the number of rows."""
     parent = next((one for name, one in tables.items() if name.lower() == key.parent.lower()), None)
     if parent is None or len(key.parent_columns) != len(key.columns):
-        return 0, False  # a mismatch that the check of the copy names
+        return 0  # a mismatch that the check of the copy names
     own = [f"child.{quote(column)}" for column in key.columns]
     matches = " AND ".join(
         f"parent.{quote(target)} = {column}"
@@ -259,10 +235,9 @@ def _mend(
     )
     found = [table.column(column) for column in key.columns]
     loose = [column for column in found if column is not None and not column.not_null]
-    empties = bool(loose) and not any(column.key for column in loose)
-    if empties:
+    if loose and not any(column.key for column in loose):
         changes = ", ".join(f"{quote(column.name)} = NULL" for column in loose)
         statement = f"UPDATE {table.sql} AS child SET {changes} WHERE {broken}"  # noqa: S608 - quoted
     else:
         statement = f"DELETE FROM {table.sql} AS child WHERE {broken}"  # noqa: S608 - quoted
-    return max(connection.execute(statement).rowcount, 0), not empties
+    return max(connection.execute(statement).rowcount, 0)

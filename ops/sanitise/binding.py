@@ -10,12 +10,22 @@ from ops.sqlite.content import quote
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """A rule for a column that is there; `inherited` for one that refers to the rule's column."""
+    """A rule for a column that is there; `inherited` for one that refers to the rule's column.
+
+    `parent` is what a column refers to that gets pseudonyms of the same kind, so that both have the
+    same.
+    """
 
     rule: Rule
     table: Table
     column: Column | None
     inherited: bool = False
+    parent: "Bound | None" = None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The table and the column, `*` for all of them."""
+        return self.table.name, "*" if self.column is None else self.column.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +43,15 @@ class Binding:
             if one.rule.action is Action.DELETE_ROWS and not one.rule.where
         )
 
+    def shortened(self) -> frozenset[str]:
+        """Return the tables that lose rows."""
+        return frozenset(
+            one.table.name for one in self.bound if one.rule.action is Action.DELETE_ROWS
+        )
+
     def ruled(self) -> frozenset[tuple[str, str]]:
         """Return every table and column, `*` for all of them, that a rule is for."""
-        return frozenset(
-            (one.table.name, "*" if one.column is None else one.column.name) for one in self.bound
-        )
+        return frozenset(one.place for one in self.bound)
 
     def partly(self) -> frozenset[tuple[str, str]]:
         """Return the columns of which rules are for some rows only."""
@@ -87,26 +101,35 @@ def bind(rules: tuple[Rule, ...], schema: Mapping[str, Table]) -> Binding:
             absent.append(rule)
         else:
             bound.append(Bound(rule=rule, table=table, column=column))
-    return Binding(bound=(*bound, *_inherited(bound, schema)), absent=tuple(absent))
+    return Binding(bound=_with_children(bound, schema), absent=tuple(absent))
 
 
-def _inherited(bound: list[Bound], schema: Mapping[str, Table]) -> list[Bound]:
+def _with_children(bound: list[Bound], schema: Mapping[str, Table]) -> tuple[Bound, ...]:
     """Give the rule of a column that gets pseudonyms to all columns that refer to it."""
-    known = {(one.table.name, one.column.name) for one in bound if one.column is not None}
+    known = {one.place for one in bound if one.column is not None}
     waiting = [one for one in bound if one.rule.action is Action.PSEUDONYM]
     found: list[Bound] = []
     while waiting:
         parent = waiting.pop()
         for table in schema.values():
             for column in _referring(table, parent):
-                if (table.name, column.name) in known:
-                    continue
-                known.add((table.name, column.name))
-                rule = replace(parent.rule, table=table.name, column=column.name, where=())
-                child = Bound(rule=rule, table=table, column=column, inherited=True)
-                found.append(child)
-                waiting.append(child)
-    return found
+                place = (table.name, column.name)
+                if place not in known:
+                    known.add(place)
+                    rule = replace(parent.rule, table=table.name, column=column.name, where=())
+                    child = Bound(
+                        rule=rule, table=table, column=column, inherited=True, parent=parent
+                    )
+                    found.append(child)
+                    waiting.append(child)
+                elif place != parent.place:
+                    bound = [
+                        replace(one, parent=parent)
+                        if one.place == place and one.rule.kind is parent.rule.kind
+                        else one
+                        for one in bound
+                    ]
+    return (*bound, *found)
 
 
 def _referring(table: Table, parent: Bound) -> list[Column]:

@@ -82,4 +82,7 @@ def _parts(value: str) -> Iterator[str]:
 
 
 def _bytes(value: str) -> bytes:
-    return value.encode("utf-8", "surrogateescape")
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogatepass")  # half a letter, which JSON can write

@@ -30,10 +30,10 @@ def private_database(path: Path) -> Iterator[sqlite3.Connection]:
         try:
             connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
             for pragma in (
+                "synchronous = OFF",
                 "journal_mode = DELETE",
                 "locking_mode = EXCLUSIVE",
                 "journal_mode = OFF",
-                "synchronous = OFF",
                 "foreign_keys = OFF",
                 f"cache_size = -{_CACHE_KIBIBYTES}",
                 "temp_store = MEMORY",  # a temporary file would hold what is to be removed
@@ -45,6 +45,11 @@ def private_database(path: Path) -> Iterator[sqlite3.Connection]:
             connection.close()
     except sqlite3.Error as error:
         raise database_failure(path, error) from error
+    except UnicodeEncodeError as error:
+        raise SourceError(
+            "the database cannot be sanitised: text that names a row or a file is no UTF-8",
+            hint="see docs/staging.md; mend that text in the application",
+        ) from error
 
 
 def database_failure(path: Path, error: sqlite3.Error) -> OpsError:
@@ -74,10 +79,10 @@ def _without_triggers(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def raw_text(connection: sqlite3.Connection) -> Iterator[None]:
+def raw_text(connection: sqlite3.Connection, *, as_type: type[bytes] = bytes) -> Iterator[None]:
     """Have text come as the bytes it is, in UTF-8, which is quicker and never fails."""
     before = connection.text_factory
-    connection.text_factory = bytes
+    connection.text_factory = as_type
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import unicodedata
 from collections.abc import Iterable, Mapping
 
 from ops.rules import Kind
@@ -22,7 +23,8 @@ class Pseudonyms:
     """Pseudonyms by a keyed hash (HMAC-SHA256, RFC 2104): without the key they tell nothing.
 
     Equal values have equal pseudonyms, in every column and in every run with the same key.
-    E-mail addresses are equal whatever the case of their letters.
+    E-mail addresses are equal whatever the case of their letters, and all texts whatever their
+    normal form (https://unicode.org/reports/tr15/).
 
     Args:
         key: The secret, at least 32 bytes.
@@ -35,16 +37,19 @@ class Pseudonyms:
             raise ValueError(f"the key has {len(key)} bytes, and {KEY_BYTES} are needed")
         self._key = key
         self._chosen = dict(chosen or {})
+        self._first: set[str] = set()
         self._made: dict[tuple[Kind, str], str] = {}
 
     def choose(self, address: str, pseudonym: str) -> None:
         """Give an address a pseudonym by hand."""
-        self._chosen[address.lower()] = pseudonym
-        self._made.pop((Kind.EMAIL, address.lower()), None)
+        spelling = _spelling(Kind.EMAIL, address)
+        self._chosen[spelling] = pseudonym
+        self._first.add(address)
+        self._made.pop((Kind.EMAIL, spelling), None)
 
     def of(self, kind: Kind, value: str) -> str:
         """Return the pseudonym of a value."""
-        spelling = value.lower() if kind is Kind.EMAIL else value
+        spelling = _spelling(kind, value)
         made = self._made.get((kind, spelling))
         if made is None:
             made = self._chosen.get(spelling) if kind is Kind.EMAIL else None
@@ -60,12 +65,16 @@ class Pseudonyms:
     def distinct(self, kind: Kind, values: Iterable[str]) -> dict[str, str]:
         """Return the pseudonyms of all values of a column in which no value may come twice.
 
-        Two spellings of one address get two: the one in lower case, or else the first, has the
-        pseudonym that the address has everywhere.
+        Two spellings of one address get two: the one whose pseudonym was given by hand, the one in
+        lower case, or else the first, has the pseudonym that the address has everywhere.
         """
         given: dict[str, str] = {}
         taken: set[str] = set()
-        for value in sorted(values, key=lambda value: (value != value.lower(), value)):
+
+        def rank(value: str) -> tuple[bool, bool, str]:
+            return value not in self._first, value != value.lower(), value
+
+        for value in sorted(values, key=rank):
             pseudonym, turn = self.of(kind, value), 0
             while pseudonym in taken:
                 turn += 1
@@ -77,6 +86,11 @@ class Pseudonyms:
     def _digest(self, purpose: str, value: str) -> bytes:
         message = f"{purpose}\0{value}".encode("utf-8", "surrogateescape")
         return hmac.new(self._key, message, hashlib.sha256).digest()
+
+
+def _spelling(kind: Kind, value: str) -> str:
+    value = unicodedata.normalize("NFC", value)
+    return value.lower() if kind is Kind.EMAIL else value
 
 
 def _shaped(kind: Kind, digest: bytes) -> str:

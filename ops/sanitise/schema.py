@@ -66,7 +66,8 @@ def read_schema(connection: sqlite3.Connection) -> dict[str, Table]:
     """Describe all tables of a database but SQLite's own.
 
     Raises:
-        SourceError: One is virtual: what it shows is kept where nobody could look.
+        SourceError: One is virtual: what it shows is kept where nobody could look. Or the names
+            of its columns leave none for its rows.
         sqlite3.Error: The schema cannot be read.
     """
     tables: dict[str, Table] = {}
@@ -80,6 +81,21 @@ def read_schema(connection: sqlite3.Connection) -> dict[str, Table]:
         if kind == "table" and not name.startswith("sqlite_"):
             tables[name] = _table(connection, name, has_rowid=not without_rowid)
     return tables
+
+
+def drop_samples(connection: sqlite3.Connection) -> None:
+    """Drop the planner's samples: `ANALYZE` keeps values of indexed columns in them.
+
+    Its counts stay, which hold no value (https://www.sqlite.org/fileformat2.html#stat4tab).
+
+    Raises:
+        sqlite3.Error: The schema cannot be changed.
+    """
+    rows = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE name IN ('sqlite_stat3', 'sqlite_stat4')"
+    )
+    for (name,) in rows.fetchall():
+        connection.execute(f"DROP TABLE {name}")
 
 
 def _table(connection: sqlite3.Connection, name: str, *, has_rowid: bool) -> Table:
@@ -108,6 +124,12 @@ def _table(connection: sqlite3.Connection, name: str, *, has_rowid: bool) -> Tab
         row_key: tuple[str, ...] = (free[0],)
     else:
         row_key, has_rowid = tuple(quote(column) for _, column in sorted(primary)), False
+    if not row_key:
+        raise SourceError(
+            f"the rows of {display(name)} cannot be told apart: it has no primary key, and its"
+            " columns are called as the rowid is",
+            hint="rename one of rowid, _rowid_ and oid in the application",
+        )
     return Table(
         name=name,
         columns=tuple(columns),

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,14 +25,13 @@ from ops.sanitise.label import label_database
 from ops.sanitise.originals import Originals
 from ops.sanitise.private import database_failure, private_database
 from ops.sanitise.pseudonyms import Pseudonyms
-from ops.sanitise.schema import read_schema
+from ops.sanitise.schema import drop_samples, read_schema
 from ops.sanitise.search import search_raw, search_rows
-from ops.sanitise.suspects import suspects
+from ops.sanitise.suspects import Looks, suspects
 from ops.sanitise.sweep import Swept, has_stranger, sweep
 from ops.sqlite.connection import connect
 
 _FIRST_STEP = "sanitise database"
-_SEARCH_STEP = "search the copy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +88,7 @@ def sanitise_database(
     rules = profile.sanitising
     tell = _meter(progress, _FIRST_STEP, path)
     with private_database(path) as connection:
+        drop_samples(connection)
         tables = read_schema(connection)
         binding = bind(rules.rules, tables)
         account = None
@@ -98,12 +99,13 @@ def sanitise_database(
             pseudonyms.choose(account.old_email, account.email)
         applied = apply_rules(connection, binding, pseudonyms, originals)
         originals.release(admin_email)
-        mended = mend_keys(connection, tables.values(), binding.emptied())
+        mended = mend_keys(connection, tables.values(), binding.shortened())
         if account is not None and admin is not None:
             encoded = hash_password(password)
             open_account(connection, tables[admin.table], admin, account, encoded)
         allowed = frozenset({admin_email.lower().encode()})
         references = {(one.table, one.column) for one in profile.references}
+        looks = Looks(tables, binding)
         swept = sweep(
             connection,
             tables,
@@ -112,6 +114,7 @@ def sanitise_database(
             originals=originals,
             allowed=allowed,
             skipped=frozenset(references),
+            watch=looks.take,
             advance=tell,
         )
         finder = Finder(originals.found)
@@ -121,7 +124,7 @@ def sanitise_database(
             lambda name: finder.found_in(name) or has_stranger(name, allowed),
         )
         places = name_files(connection, tables, profile.references, names)
-        found = tuple(suspects(connection, tables, binding, swept))
+        found = tuple(suspects(connection, tables, binding, looks, swept))
         label_database(connection, tables, rules.label, made=made, tool=tool)
     return Sanitised(
         applied=applied,
@@ -188,27 +191,26 @@ def write_afresh(path: Path, copy: Path, *, wal: bool) -> None:
         raise database_failure(copy, error) from error
 
 
-def search_database(
-    copy: Path, originals: Iterable[bytes], *, progress: ReportProgress
-) -> tuple[Finding, ...]:
+def search_database(copy: Path, originals: Iterable[bytes]) -> tuple[Finding, ...]:
     """Look for originals in all of a finished database: values, schema, and the raw file.
 
     Raises:
         SourceError: It cannot be read.
         DestinationError: The file cannot be read.
     """
-    tell = _meter(progress, _SEARCH_STEP, copy)
     try:
         connection = connect(copy, "mode=ro&immutable=1", 0)
         try:
             ((encoding,),) = connection.execute("PRAGMA encoding")
-            finder = Finder(originals, wide=encoding != "UTF-8")
-            found = list(search_rows(connection, read_schema(connection), finder, tell))
+            finder = Finder(originals, wide=encoding != "UTF-8", much=True)
+            with ThreadPoolExecutor(1) as beside:  # the machine works without Python's lock
+                raw = beside.submit(search_raw, copy, finder)
+                found = search_rows(connection, read_schema(connection), finder)
+                return (*found, *raw.result())
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise database_failure(copy, error) from error
-    return (*found, *search_raw(copy, finder))
 
 
 def _meter(progress: ReportProgress, step: str, path: Path) -> Callable[[int], None]:
