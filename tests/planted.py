@@ -219,7 +219,7 @@ def _insert_file(
     connection: sqlite3.Connection, attachments: Path, name: str, content: bytes
 ) -> None:
     path = attachments / name
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     evidence, revision = uuid.uuid4().hex, uuid.uuid4().hex
     ((folder,),) = connection.execute("SELECT id FROM iam_folder").fetchall()
