@@ -173,7 +173,7 @@ def instance_and_copy(planted: Instance, destination: Instance) -> tuple[Instanc
 
 
 @pytest.mark.parametrize("attachments", ["keep", "placeholder"])
-@pytest.mark.parametrize("name", ["STAGING.txt", "staging.TXT"])
+@pytest.mark.parametrize("name", ["STAGING.txt", "staging.TXT", "STAGING.txt/inner.txt"])
 def test_a_file_with_the_name_of_the_marker_gets_another(
     name: str,
     attachments: str,
