@@ -122,6 +122,20 @@ def failure_for(error: BaseException) -> OpsError:
     return failure
 
 
+def missing_extra(what: str, extra: str) -> UsageError:
+    """Return the failure for a library that only some of the work takes, to be raised from it.
+
+    Args:
+        what: The work and the library, for example "packing takes zstd".
+        extra: The extra of this package that brings it.
+    """
+    return UsageError(
+        f"{what}, which is not installed here",
+        hint="in the checkout, where .venv is the environment: "
+        f"python3 -m pip --python .venv/bin/python install -e '.[{extra}]'",
+    )
+
+
 def os_failure(kind: type[OpsError], action: str, path: AnyPath, error: OSError) -> OpsError:
     """Turn an operating system error into a failure that names the path and the cause.
 

@@ -1,33 +1,30 @@
 """See that a copy is harmless, before anybody gets it."""
 
 from ops.errors import VerificationError
-from ops.model import Finding, Instance, ReportProgress, Severity
+from ops.model import Finding, Instance, Severity
 from ops.sanitise.finder import Finder
 from ops.sanitise.search import search_names
 from ops.sanitise.transform import Sanitised, search_database
 from ops.sanitise.tree import search_contents
 
 
-def search_copy(
-    sanitised: Sanitised, copy: Instance, *, contents: bool, progress: ReportProgress
-) -> tuple[Finding, ...]:
+def search_copy(sanitised: Sanitised, copy: Instance, *, contents: bool) -> tuple[Finding, ...]:
     """Look for what was in the source, in all of a copy.
 
     Args:
         sanitised: What was removed from the database, and which files there are.
         copy: The copy, which is private still.
         contents: Look into the files as well.
-        progress: Called as the work goes on.
 
     Raises:
         OpsError: It cannot be read.
     """
     originals = sanitised.originals.found
-    found = list(search_database(copy.database, originals, progress=progress))
+    found = list(search_database(copy.database, originals))
     finder = Finder(originals)
     found += search_names((place.new for place in sanitised.places), finder)
     if contents:
-        found += search_contents(copy.attachments, sanitised.places, finder, progress=progress)
+        found += search_contents(copy.attachments, sanitised.places, finder)
     return tuple(found)
 
 

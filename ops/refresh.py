@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -105,7 +106,7 @@ def _make(
         database=space_beside(space.destination.database) / "raw",
         attachments=space_beside(space.destination.attachments) / "raw",
     )
-    entries, like, found = _take(plan, space, raw, clock, progress)
+    taken, found = _take(plan, space, raw, clock, progress)
     wal = inspect_database(raw.database).header.wal
     password = new_password()
     made = clock.now()
@@ -123,19 +124,19 @@ def _make(
     refuse_suspects(sanitised.findings, strict=request.strict)
     progress(Progress(step="write database afresh"))
     write_afresh(raw.database, space.copy.database, wal=wal)
-    remove_database(raw.database)
-    trees = (raw.attachments, space.copy.attachments)
-    files = _place_files(request, sanitised.places, trees, (entries, like), progress)
-    write_file(space.copy.attachments, MARKER, marker_text(made), like)
-    left_out = 0
-    if request.attachments is Attachments.KEEP:
-        left_out = sum(1 for _ in entries.files()) - len({one.old for one in sanitised.places})
-    remove_tree(raw.attachments, error=DestinationError)
-    finish_directories(space.copy.attachments, like)
-    kept = request.attachments is Attachments.KEEP
-    searched = search_copy(sanitised, space.copy, contents=kept, progress=progress)
+    files, left_out = _place_files(
+        request, sanitised.places, (raw.attachments, space.copy.attachments), taken, progress
+    )
+    write_file(space.copy.attachments, MARKER, marker_text(made), taken[1])
+    finish_directories(space.copy.attachments, taken[1])
     _dress_database(plan, space.copy.database)
-    counts, checked = _check(request.profile, space, progress)
+    kept = request.attachments is Attachments.KEEP
+    with ThreadPoolExecutor(2) as beside:  # most of both does without Python's lock
+        removing = beside.submit(_remove_raw, raw)
+        searching = beside.submit(search_copy, sanitised, space.copy, contents=kept)
+        counts, checked = _check(request.profile, space, progress)
+        searched = searching.result()
+        removing.result()
     findings = (*plan.findings, *found, *sanitised.findings, *searched, *checked)
     require_harmless(searched)
     require_sound(findings)
@@ -154,7 +155,7 @@ def _make(
 
 def _take(
     plan: RefreshPlan, space: Workspace, raw: Instance, clock: Clock, progress: ReportProgress
-) -> tuple[Catalogue, Entry, tuple[Finding, ...]]:
+) -> tuple[tuple[Catalogue, Entry], tuple[Finding, ...]]:
     """Bring what is needed of the source into the workspace; describe its attachments."""
     request = plan.request
     keep = request.attachments is Attachments.KEEP
@@ -174,7 +175,7 @@ def _take(
             jobs=request.jobs,
             progress=progress,
         )
-        return entries, entries[b""], ()
+        return (entries, entries[b""]), ()
     if plan.source is None:
         raise ValueError("a plan has a source or a snapshot")
     like = root_of(plan.source.instance.attachments)
@@ -186,7 +187,7 @@ def _take(
             lock_timeout_seconds=request.lock_timeout_seconds,
             progress=progress,
         )
-        return Catalogue(), like, ()
+        return (Catalogue(), like), ()
     entries, found = take_pair(
         plan.source,
         raw,
@@ -199,7 +200,7 @@ def _take(
         clock=clock,
         progress=progress,
     )
-    return entries, like, found
+    return (entries, like), found
 
 
 def _place_files(
@@ -208,8 +209,8 @@ def _place_files(
     trees: tuple[Path, Path],
     taken: tuple[Catalogue, Entry],
     progress: ReportProgress,
-) -> int:
-    """Fill the tree of the copy; return the number of its files.
+) -> tuple[int, int]:
+    """Fill the tree of the copy; return how many files it has, and how many were left out.
 
     Args:
         request: What was asked for.
@@ -221,16 +222,23 @@ def _place_files(
     captured, root = trees
     entries, like = taken
     if request.attachments is Attachments.NONE:
-        return 0
+        return 0, 0
     if request.attachments is Attachments.PLACEHOLDER:
-        return write_placeholders(root, places, like, progress=progress)
+        return write_placeholders(root, places, like, progress=progress), 0
     for place in places:
         if place.old not in entries or entries[place.old].kind is not Kind.FILE:
             raise SourceError(
                 f"a row names what is no plain file: {display(place.old)}",
                 hint="refresh with placeholders, or replace it by a file",
             )
-    return move_files(captured, root, places)
+    left_out = sum(1 for _ in entries.files()) - len({place.old for place in places})
+    return move_files(captured, root, places), left_out
+
+
+def _remove_raw(raw: Instance) -> None:
+    """Remove what was not sanitised, as soon as nobody needs it."""
+    remove_database(raw.database)
+    remove_tree(raw.attachments, error=DestinationError)
 
 
 def _dress_database(plan: RefreshPlan, copy: Path) -> None:
@@ -258,7 +266,7 @@ def _check(
     profile: Profile, space: Workspace, progress: ReportProgress
 ) -> tuple[CheckCounts, tuple[Finding, ...]]:
     """Check the copy as `inv verify` would: integrity, keys, every file and its digest."""
-    progress(Progress(step="check the copy"))
+    progress(Progress(step="search and check the copy"))
     try:
         connection = connect(space.copy.database, "mode=ro&immutable=1", 0)
     except sqlite3.Error as error:

@@ -21,7 +21,7 @@ from ops.sanitise.binding import bind
 from ops.sanitise.files import Attachments
 from ops.sanitise.pseudonyms import DOMAIN
 from ops.sanitise.schema import read_schema
-from ops.sanitise.suspects import suspects
+from ops.sanitise.suspects import look_through, suspects
 from ops.scratch import scratch_directory
 from ops.settlement import find_left, refuse_unsettled, require_unused
 from ops.snapshot import Summary
@@ -242,10 +242,11 @@ def review(connection: sqlite3.Connection, profile: Profile) -> Review:
     """
     tables = read_schema(connection)
     binding = bind(profile.sanitising.rules, tables)
+    looks = look_through(connection, tables, binding)
     return Review(
         touched=tuple(count_touched(connection, binding)),
         absent=binding.absent,
-        findings=tuple(suspects(connection, tables, binding)),
+        findings=tuple(suspects(connection, tables, binding, looks)),
     )
 
 

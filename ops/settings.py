@@ -3,7 +3,7 @@
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,14 @@ DEFAULTS: dict[str, str] = {
     "hook_before": "",
     "hook_after": "",
     "hook_timeout": "300",
+    "ping": "",
+    "metrics": "",
+    "log_format": "",
 }
 """Every key of the configuration section `ops`, declared so that variables can override it."""
+
+WATCHING = ("ping", "metrics", "log_format")
+"""Those that say who is told of a run. The ping's address is a secret."""
 
 _MOST_SECONDS = 3600.0
 _MOST_JOBS = 256
@@ -57,8 +63,8 @@ class Settings:
     `source_db` and `source_attachments` are the flags, `configured_db` and
     `configured_attachments` the same from the configuration; empty where not given. `manage` is
     an argument list. `jobs` is the number of processes, 0 where it is left to us. `store` is where
-    snapshots are, from flag or configuration; `drill_command` what a drill runs. `environment` is a
-    copy of the process's.
+    snapshots are, from flag or configuration; `drill_command` what a drill runs; `watching` says
+    who is told of runs. `environment` is a copy of the process's.
     """
 
     source_db: str = ""
@@ -74,6 +80,7 @@ class Settings:
     store: str = ""
     drill_command: tuple[str, ...] = ()
     drill_timeout_seconds: float = 600.0
+    watching: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str]
 
     @property
@@ -116,29 +123,41 @@ def read_settings(
             hint=f"known are {', '.join(DEFAULTS)}",
         )
     chosen = Setting(name="profile", value=DEFAULT_PROFILE, origin="default")
-    if _text(config, "profile"):
-        chosen = Setting(name="profile", value=_text(config, "profile"), origin="configuration")
+    configured = configured_text(config, "profile")
+    if configured:
+        chosen = Setting(name="profile", value=configured, origin="configuration")
     if profile:
         chosen = Setting(name="profile", value=profile, origin="--profile")
     return Settings(
         source_db=source_db,
         source_attachments=source_attachments,
-        configured_db=_text(config, "source_db"),
-        configured_attachments=_text(config, "source_attachments"),
+        configured_db=configured_text(config, "source_db"),
+        configured_attachments=configured_text(config, "source_attachments"),
         profile=chosen,
         manage=_arguments(config),
-        instance_root=_text(config, "instance_root"),
+        instance_root=configured_text(config, "instance_root"),
         lock_timeout_seconds=_seconds(config, "lock_timeout"),
         in_use_timeout_seconds=_seconds(config, "in_use_timeout"),
         jobs=_jobs(config, jobs),
-        store=store or _text(config, "store"),
+        store=store or configured_text(config, "store"),
         drill_command=read_command(config.get("drill_command", ""), "ops.drill_command"),
         drill_timeout_seconds=_seconds(config, "drill_timeout"),
-        environment=dict(os.environ if environment is None else environment),
+        watching={key: configured_text(config, key) for key in WATCHING},
+        environment=read_environment() if environment is None else dict(environment),
     )
 
 
-def _text(config: Mapping[str, Any], key: str) -> str:
+def read_environment() -> dict[str, str]:
+    """Return a copy of the process's environment; nothing else reads it."""
+    return dict(os.environ)
+
+
+def configured_text(config: Mapping[str, Any], key: str) -> str:
+    """Return a string of the configuration, empty where it says nothing.
+
+    Raises:
+        UsageError: It is something else.
+    """
     value = config.get(key, DEFAULTS[key])
     if value is None:
         return ""
@@ -254,16 +273,6 @@ def waits(value: str) -> bool:
     if value not in {"", "refuse", "wait"}:
         raise UsageError(f"--dest-in-use must be refuse or wait, not {value}")
     return value == "wait"
-
-
-def given_places(dest_db: str, dest_attachments: str) -> tuple[Path, ...]:
-    """Return those places of a destination that were named.
-
-    Raises:
-        UsageError: One is no path.
-    """
-    named = ((dest_db, "--dest-db"), (dest_attachments, "--dest-attachments"))
-    return tuple(absolute_path(value, flag) for value, flag in named if value)
 
 
 def absolute_path(value: str, origin: str) -> Path:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 from ops import __version__
 from ops.destination import nearest_directory, real_place
-from ops.errors import OpsError, SourceError
+from ops.errors import OpsError, SourceError, UsageError
 from ops.mounts import list_mounts, mount_of
 from ops.profile import Profile, load_profile
 from ops.settings import DEFAULTS, Setting, Settings
 from ops.settlement import Left, look_at, refuse_unsettled
 from ops.source import Location, locate_source
 from ops.survey import SourceSurvey, survey_source
+from ops.watch.ping import read_address
 
 _FICLONE = 0x40049409
 """Share a file's blocks (ioctl_ficlone(2)); the number is that of Linux on all but MIPS."""
@@ -138,8 +139,20 @@ def resolved_settings(settings: Settings, profile: Profile) -> tuple[Setting, ..
         _configured(
             settings, "in-use timeout", "in_use_timeout", f"{settings.in_use_timeout_seconds:g}"
         ),
+        _configured(settings, "ping", "ping", _shown_ping(settings)),
+        _configured(settings, "metrics", "metrics", settings.watching.get("metrics", "")),
+        _configured(settings, "log format", "log_format", settings.watching.get("log_format", "")),
     ]
     return tuple(rows)
+
+
+def _shown_ping(settings: Settings) -> str:
+    """Return what may be shown of the address that pings go to."""
+    value = settings.watching.get("ping", "")
+    try:
+        return read_address(value, "ops.ping", settings.environment).shown if value else ""
+    except UsageError as error:
+        return error.message
 
 
 def _configured(settings: Settings, name: str, key: str, value: str) -> Setting:

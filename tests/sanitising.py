@@ -135,7 +135,7 @@ def make_harmless(
     sanitised = sanitise_in_place(path, rules, key=key, email=email)
     copy = path.with_name("copy.sqlite3")
     write_afresh(path, copy, wal=wal)
-    left = search_database(copy, sanitised.originals.found, progress=silent)
+    left = search_database(copy, sanitised.originals.found)
     return Made(path=copy, sanitised=sanitised, left=left)
 
 

@@ -80,6 +80,8 @@ def test_invokes_own_flags_before_a_task(capsys: pytest.CaptureFixture[str]) -> 
     ("words", "paths", "found"),
     [
         (("clone", "--dest-db", ""), "files", []),
+        (("backup-daily", "--log", ""), "words", ["text", "json"]),
+        (("backup-daily", "--metrics", ""), "files", []),
         (("clone", "--dest-attachments", ""), "directories", []),
         (("clone", "--dest-in-use", ""), "words", ["refuse", "wait"]),
         (

@@ -45,9 +45,9 @@ EACH_PARAMETER = pytest.mark.parametrize(
 
 def test_the_tasks_are_those_that_are_documented() -> None:
     assert sorted(TASKS) == [
-        *("adopt", "backup-daily", "clone", "demo", "drill", "offsite-status", "pack", "prune"),
-        *("pull", "push", "recover", "restore", "schedule", "snapshots", "staging-refresh"),
-        *("staging-rules", "status", "unpack", "verify"),
+        *("adopt", "backup-daily", "check-age", "clone", "demo", "drill", "offsite-status"),
+        *("pack", "prune", "pull", "push", "recover", "restore", "schedule", "snapshots"),
+        *("staging-refresh", "staging-rules", "status", "unpack", "verify"),
     ]
 
 
@@ -270,8 +270,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("ops.capture",),
     ("ops.verdict", "ops.flusher"),
     ("ops.replacing", "ops.making", "ops.unpacking"),
-    ("ops.clone", "ops.backup", "ops.restore", "ops.audit", "ops.prune", "ops.keeping"),
+    ("ops.clone", "ops.backup", "ops.restore", "ops.audit", "ops.prune", "ops.keeping", "ops.age"),
     ("ops.nightly", "ops.replaced", "ops.drill", "ops.adopt", "ops.extract", "ops.offsite.*"),
+    ("ops.watch", "ops.watch.*"),
     ("ops.schedule", "ops.schedule.*"),
     ("ops.taking", "ops.refreshing"),
     ("ops.refresh",),
@@ -348,7 +349,7 @@ def test_every_layer_is_inhabited() -> None:
 OPTIONAL = {
     "ops.archive.compression": {"backports", "compression"},
     "ops.archive.age": {"pyrage"},
-    "ops.sanitise.account": {"django"},
+    "ops.sanitise.account": {"argon2", "django"},
     "ops.sanitise.finder": {"ahocorasick_rs"},
 }
 """The libraries of extras (pyproject.toml), and the one module that imports each."""

@@ -67,6 +67,7 @@ def test_every_flag_on_a_page_is_a_flag() -> None:
     known = {"--list", "--help", "--debug", "--without-pip", "--python", "--quiet", "--env"}
     known |= {"--link-dest"}  # rsync has it
     known |= {"--complete", "--print-completion-script"}
+    known |= {"--collector"}  # node_exporter has it
     known |= {"--now", "--full", "--no-pager", "--failed"}  # of systemctl
     for name in TASKS:
         known |= flags_of(name)

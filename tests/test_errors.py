@@ -1097,7 +1097,7 @@ PROFILES = {
     "broken": (b"title = [", "is not TOML: ", ""),
     "not UTF-8": (b'title = "\xff"', "is not UTF-8 text", ""),
     "unknown key": (b"tabels = []", "the profile has no key 'tabels'", "docs/profiles.md"),
-    "wrong type": (b'tables = "a"', "tables must be a list of names", "docs/profiles.md"),
+    "wrong type": (b'tables = "a"', "'tables' must be a list of strings", "docs/profiles.md"),
 }
 
 

@@ -215,6 +215,15 @@ def test_a_private_place_for_temporary_files_unless_it_would_hide_something() ->
         assert f'ReadWritePaths="{made.writes}" /tmp /var/tmp\n' in service(made)
 
 
+def test_where_metrics_go_may_be_written_and_may_be_missing() -> None:
+    text = service(job(tells=Path("/var/lib/node 100%")))
+    assert 'PrivateTmp=yes\nReadWritePaths="/srv/store" "-/var/lib/node 100%%"\n' in text
+    text = service(job(tells=Path("/var/tmp/metrics")))  # noqa: S108 - it lies among temporary files
+    assert 'ReadWritePaths="/srv/store" /tmp /var/tmp "-/var/tmp/metrics"\n' in text
+    with pytest.raises(UsageError):
+        require_plain(job(tells=Path("/a\nb")))
+
+
 def test_systemd_does_complain_of_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         verify_units(tmp_path, job(arguments=("relative/path",)))
@@ -545,6 +554,33 @@ def test_a_source_that_only_a_variable_of_ours_names_is_written_down(
     ran = schedule("--kind", "launchd", "--store", store, environment=variables, directory=tmp_path)
     assert arguments_of(ran)[4:] == [*map(str, from_flags(usual))]
     assert "EnvironmentVariables" not in plistlib.loads(ran.out.encode())
+
+
+def test_metrics_are_written_down_wherever_they_were_named(
+    store: Path, instance: Instance, tmp_path: Path
+) -> None:
+    common = ("--store", store, *from_flags(instance))
+    more: dict[str, Any] = {"environment": {"INVOKE_OPS_METRICS": "b.prom"}, "directory": tmp_path}
+    ran = schedule("--kind", "launchd", *common, "--metrics", tmp_path / "a.prom")
+    assert arguments_of(ran)[-2:] == ["--metrics", str(tmp_path / "a.prom")]
+    ran = schedule("--kind", "launchd", *common, **more)
+    assert arguments_of(ran)[-2:] == ["--metrics", str(tmp_path / "b.prom")]
+    assert "INVOKE_OPS_METRICS" not in ran.out
+    (Path.home() / ".invoke.yaml").write_text(f"ops:\n  metrics: {tmp_path}/c.prom\n")
+    ran = schedule("--kind", "launchd", *common)
+    assert "--metrics" not in arguments_of(ran), "the job reads it there"
+    ran = schedule("--kind", "systemd", *common)
+    assert (f' "-{tmp_path}"\n' in ran.out) is (os.geteuid() == 0)
+    ran = schedule("--kind", "systemd", *common, "--metrics", tmp_path / "a.txt")
+    assert (ran.code, ran.out) == (2, "")
+
+
+def test_a_secret_is_not_written_into_a_schedule(store: Path, instance: Instance) -> None:
+    common = ("--kind", "github", "--store", store, *from_flags(instance))
+    ran = schedule(*common, environment={"INVOKE_OPS_PING": "https://hc-ping.com/secret-id"})
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.error_line.startswith("error: INVOKE_OPS_PING is a secret")
+    assert "secret-id" not in ran.err
 
 
 def test_what_files_say_stays_there(store: Path, instance: Instance, tmp_path: Path) -> None:

@@ -41,6 +41,8 @@ def test_every_setting_has_its_origin(
     monkeypatch.setenv("INVOKE_OPS_MANAGE", "python 'a manage.py'")
     monkeypatch.setenv("INVOKE_OPS_SOURCE_DB", "/b")
     monkeypatch.setenv("INVOKE_OPS_LOCK_TIMEOUT", "2.5")
+    monkeypatch.setenv("INVOKE_OPS_PING", "https://hc-ping.com/secret")
+    monkeypatch.setenv("INVOKE_OPS_METRICS", "/a.prom")
     monkeypatch.setenv("SQLITE_FILE", "/c")
     monkeypatch.setenv("USE_S3", "False")
     (Path.home() / ".invoke.yaml").write_text("ops:\n  source_attachments: /d\n  profile: none\n")
@@ -54,6 +56,8 @@ def test_every_setting_has_its_origin(
     assert rows["instance root", "INVOKE_OPS_INSTANCE_ROOT"] == "/srv"
     assert rows["lock timeout", "INVOKE_OPS_LOCK_TIMEOUT"] == "2.5"
     assert rows["manage", "INVOKE_OPS_MANAGE"] == "python 'a manage.py'"
+    assert rows["ping", "INVOKE_OPS_PING"] == "https://hc-ping.com/…"
+    assert rows["metrics", "INVOKE_OPS_METRICS"] == "/a.prom"
     flags = ("--profile", "ciso_assistant", *from_flags(instance))
     document = run_here(capsys, "status", "--json", *flags).document
     rows = {(row["name"], row["origin"]): row["value"] for row in document["settings"]}

@@ -834,7 +834,7 @@ def test_without_the_libraries_it_says_what_to_install(
     )
     assert ran.code == 2
     assert said in ran.error_line
-    assert "pip install 'ciso-ops[pack]'" in ran.hint_line
+    assert "install -e '.[pack]'" in ran.hint_line
 
 
 def test_a_key_that_is_not_needed_is_refused(good: Path, store: Path) -> None:

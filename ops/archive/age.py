@@ -10,7 +10,7 @@ from typing import Any
 
 from ops.archive.ahead import Put
 from ops.archive.headers import ArchiveError
-from ops.errors import SourceError, UsageError, os_failure
+from ops.errors import SourceError, UsageError, missing_extra, os_failure
 from ops.names import display
 
 MAGIC = b"age-encryption.org/v1\n"
@@ -29,10 +29,7 @@ def age_module() -> Any:
     try:
         import pyrage  # type: ignore[import-untyped]
     except ImportError as error:
-        raise UsageError(
-            "encryption takes pyrage, which is not installed here",
-            hint="python -m pip install 'ciso-ops[pack]'",
-        ) from error
+        raise missing_extra("encryption takes pyrage", "pack") from error
     return pyrage
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from types import ModuleType
 
 from ops.archive.headers import ArchiveError
-from ops.errors import UsageError
+from ops.errors import missing_extra
 
 MAGIC = b"\x28\xb5\x2f\xfd"
 _LEVEL = 3
@@ -27,10 +27,7 @@ def zstd_module() -> ModuleType:
         else:
             from backports import zstd
     except ImportError as error:
-        raise UsageError(
-            "packing takes zstd, which is not installed here",
-            hint="python -m pip install 'ciso-ops[pack]'",
-        ) from error
+        raise missing_extra("packing takes zstd", "pack") from error
     return zstd
 
 

@@ -23,7 +23,7 @@ SHELLS = ("bash", "zsh", "fish")
 _DIRECTORIES = frozenset(
     {"source_attachments", "dest_attachments", "store", "older", "into", "report", "keep"}
 )
-_FILES = frozenset({"source_db", "dest_db", "manifest", "profile", "config", "key_file"})
+_FILES = frozenset({"source_db", "dest_db", "manifest", "profile", "config", "key_file", "metrics"})
 _SNAPSHOTS = frozenset({"snapshot", "remove", "accept"})
 _CHOICES: Mapping[str, Sequence[tuple[str, str]]] = {
     "check": (
@@ -47,6 +47,7 @@ _CHOICES: Mapping[str, Sequence[tuple[str, str]]] = {
         ("github", "a workflow of GitHub Actions"),
         ("gitlab", "a job of GitLab CI"),
     ),
+    "log": (("text", "for people (the default)"), ("json", "an object on each line")),
     "at": (("hourly", "at :00"), ("daily", "at midnight"), ("03:30", "each day")),
     "print-completion-script": tuple((shell, "") for shell in SHELLS),
     "list-format": (("flat", ""), ("nested", ""), ("json", "")),

@@ -1,6 +1,9 @@
 """Flags that several tasks have, and what `--help` says of each."""
 
 from collections.abc import Mapping
+from pathlib import Path
+
+from ops.settings import absolute_path
 
 SOURCE = {
     "source_db": "Database to read; default: where the instance is found (see `inv status`).",
@@ -51,3 +54,13 @@ def kept(given: Mapping[str, object]) -> dict[str, str]:
         given: What a task was given: its `locals()`.
     """
     return {name.removeprefix("keep_"): str(given[name]) for name in KEEP}
+
+
+def given_places(dest_db: str, dest_attachments: str) -> tuple[Path, ...]:
+    """Return those places of a destination that were named.
+
+    Raises:
+        UsageError: One is no path.
+    """
+    named = ((dest_db, "--dest-db"), (dest_attachments, "--dest-attachments"))
+    return tuple(absolute_path(value, flag) for value, flag in named if value)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
         **JOBS,
         **PROFILE,
         **JSON,
-    }
+    },
+    watched=True,
 )
 def push(
     context: Context,
@@ -143,7 +144,8 @@ def _read_policy(
         **JOBS,
         **PROFILE,
         **JSON,
-    }
+    },
+    watched=True,
 )
 def pull(
     context: Context,

@@ -13,8 +13,20 @@ from invoke.program import Program
 from invoke.util import helpline
 
 from ops import __version__
-from ops.cli import adopting, offsite, packing, restoring, scheduling, snapshots, staging, tasks
+from ops.cli import (
+    adopting,
+    aging,
+    offsite,
+    packing,
+    restoring,
+    scheduling,
+    snapshots,
+    staging,
+    tasks,
+)
 from ops.cli.console import print_failure
+from ops.cli.voice import speaking
+from ops.cli.watching import unwatched
 from ops.errors import OpsError, UsageError
 from ops.settings import DEFAULTS
 
@@ -24,7 +36,7 @@ namespace = Collection(
     *(restoring.restore, restoring.drill, adopting.adopt),
     *(staging.staging_refresh, staging.staging_rules),
     *(offsite.push, offsite.pull, offsite.offsite_status),
-    scheduling.schedule,
+    *(scheduling.schedule, aging.check_age),
     *(packing.pack, packing.unpack),
 )
 namespace.configure({"ops": dict(DEFAULTS)})
@@ -80,7 +92,8 @@ def explain_broken_configuration() -> None:
 
 
 def _stop(failure: OpsError) -> NoReturn:
-    print_failure(failure)
+    with speaking(unwatched("").voice):
+        print_failure(failure)
     raise SystemExit(failure.exit_code)
 
 

@@ -3,14 +3,16 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from ops.cli.console import say
+from ops.cli.console import log_event, say
 from ops.cli.format import count_of, format_bytes, format_duration
+from ops.cli.voice import Form, Level, current_voice
 from ops.model import Progress, ReportProgress
 
 _EVERY_SECONDS = 0.1
@@ -22,6 +24,9 @@ def show_progress(console: Console, *, quiet: bool = False) -> Iterator[ReportPr
     """Show what is reported while the block runs, unless `quiet`; the bar is gone afterwards."""
     if quiet:
         yield _ignore
+        return
+    if current_voice().messages is Form.JSON:
+        yield _logged()
         return
     # Not Rich's opinion, which FORCE_COLOR changes: colours may be forced, moving about not.
     if not console.file.isatty():
@@ -108,5 +113,21 @@ def _plain(console: Console) -> ReportProgress:
         elif now - shown >= _PLAIN_EVERY_SECONDS:
             shown = now
             say(console, f"{step}: {figures(progress, now - began)}")
+
+    return report
+
+
+def _logged() -> ReportProgress:
+    """Report each step as it begins, and now and then how far it is, in the log."""
+    step = ""
+    shown = 0.0
+
+    def report(progress: Progress) -> None:
+        nonlocal step, shown
+        now = time.monotonic()
+        if progress.step == step and now - shown < _PLAIN_EVERY_SECONDS:
+            return
+        step, shown = progress.step, now
+        log_event(Level.INFO, "progress", step, **asdict(progress))
 
     return report

@@ -34,7 +34,8 @@ from ops.settings import (
         **JOBS,
         **PROFILE,
         **JSON,
-    }
+    },
+    watched=True,
 )
 def restore(
     context: Context,
@@ -149,7 +150,8 @@ def _take_out(settings: Settings, snapshot: str, only: str, into: str, *, dry_ru
         **JOBS,
         **PROFILE,
         **JSON,
-    }
+    },
+    watched=True,
 )
 def drill(
     context: Context,

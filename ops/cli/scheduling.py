@@ -36,6 +36,7 @@ _NAME = "backup-daily"
         **HOLD,
         "name": "Tells several schedules of one machine apart. Default: backup-daily.",
         "run_as": "The user who runs the job, if root schedules it. Default: who runs this.",
+        "metrics": "As for `backup-daily`: the file of metrics that the job writes.",
         "on_failure": "A systemd unit to start when the job fails.",
         "install": "Put the files, or the line of the crontab, where they belong.",
         "remove": "Take them away again.",
@@ -66,6 +67,7 @@ def schedule(
     hold_writers: str = "",
     name: str = "",
     run_as: str = "",
+    metrics: str = "",
     on_failure: str = "",
     into: str = "",
     jobs: str = "",
@@ -136,6 +138,7 @@ def schedule(
             user=user,
             system=number == 0,
             on_failure=read_unit(on_failure),
+            metrics=metrics,
             quiet=chosen is Kind.CRON,
         )
     )

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
         **JOBS,
         **PROFILE,
         **JSON,
-    }
+    },
+    watched=True,
 )
 def backup_daily(
     context: Context,
@@ -127,8 +128,8 @@ def backup_daily(
         learned=lambda night: {"SNAPSHOT": night.outcome.snapshot.name},
         quiet=quiet,
     )
-    silent = quiet and not worth_telling(night) and failure is None
-    result = Result(document=told_document(night), lines=[] if silent else backup_lines(night))
+    shown = not quiet or worth_telling(night) or failure is not None
+    result = Result(document=told_document(night), lines=backup_lines(night), shown=shown)
     return with_failure(result, failure)
 
 
@@ -159,7 +160,8 @@ def snapshots(context: Context, *, store: str = "", json: bool = False) -> Resul
         "accept": "First accept that this snapshot is much smaller than the one before.",
         "dry_run": "Print what would stay and why, and stop.",
         **JSON,
-    }
+    },
+    watched=True,
 )
 def prune(
     context: Context,

@@ -5,13 +5,12 @@ from invoke.context import Context
 from ops.cli.clock import CLOCK
 from ops.cli.console import confirm, messages, print_lines, require_terminal
 from ops.cli.decorator import Result, task
-from ops.cli.flags import DESTINATION, EFFORT, HOLD, JSON, PROFILE, SOURCE
+from ops.cli.flags import DESTINATION, EFFORT, HOLD, JSON, PROFILE, SOURCE, given_places
 from ops.errors import UsageError, VerificationError
 from ops.model import Instance
 from ops.names import display
 from ops.settings import (
     absolute_path,
-    given_places,
     parse_seconds,
     read_settings,
     reads_disk,
@@ -32,7 +31,8 @@ from ops.settings import (
         **EFFORT,
         **PROFILE,
         **JSON,
-    }
+    },
+    watched=True,
 )
 def clone(
     context: Context,
@@ -127,7 +127,8 @@ def clone(
         **EFFORT,
         **PROFILE,
         **JSON,
-    }
+    },
+    watched=True,
 )
 def verify(
     context: Context,

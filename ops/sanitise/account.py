@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ops.errors import UsageError
+from ops.errors import missing_extra
 from ops.rules import Admin
 from ops.sanitise.schema import Table
 from ops.sqlite.content import quote
@@ -84,14 +84,14 @@ def hash_password(password: str) -> str:
         UsageError: Django is not installed here.
     """
     try:
+        import argon2  # noqa: F401 - Django finds it when it hashes
         from django.conf import settings  # type: ignore[import-untyped]
         from django.contrib.auth.hashers import (  # type: ignore[import-untyped]
             Argon2PasswordHasher,
         )
     except ImportError as error:
-        raise UsageError(
-            "the staging refresh needs the extra `staging` of ciso-ops",
-            hint="python3 -m pip --python .venv/bin/python install 'ciso-ops[staging]'",
+        raise missing_extra(
+            "the staging refresh takes Django and argon2-cffi", "staging"
         ) from error
     if not settings.configured:
         settings.configure()

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from ops.errors import UsageError
+from ops.errors import missing_extra
 from ops.sanitise.writings import forms, packed, readings, spellings
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ class Finder:
     Args:
         values: What to look for; the empty one is left out.
         wide: Look for them in UTF-16 as well, of either byte order.
+        much: There is much data: what takes longer to prepare and then is quicker pays.
 
     Raises:
         UsageError: The library for it is not installed.
     """
 
-    def __init__(self, values: Iterable[bytes], *, wide: bool = False) -> None:
+    def __init__(self, values: Iterable[bytes], *, wide: bool = False, much: bool = False) -> None:
         patterns: dict[bytes, bytes] = {}
         for value in sorted(set(values) - {b""}):
             for written in (*spellings(value), *packed(value)):
@@ -42,7 +43,7 @@ class Finder:
                     for encoding in ("utf-16-le", "utf-16-be"):
                         patterns.setdefault(text.encode(encoding, "surrogatepass").lower(), value)
         self.longest = _LONGEST_SIGN * max(map(len, patterns), default=1)
-        self._machines = tuple(_machines(patterns))
+        self._machines = tuple(_machines(patterns, much=much))
 
     def __bool__(self) -> bool:
         return bool(self._machines)
@@ -82,15 +83,14 @@ class Finder:
                     yield values[index]
 
 
-def _machines(patterns: dict[bytes, bytes]) -> "Iterator[tuple[BytesAhoCorasick, list[bytes]]]":
+def _machines(
+    patterns: dict[bytes, bytes], *, much: bool
+) -> "Iterator[tuple[BytesAhoCorasick, list[bytes]]]":
     """Make a machine for each kind of pattern: those of one kind share bytes that are rare."""
     try:
         from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
     except ImportError as error:
-        raise UsageError(
-            "the staging refresh needs the extra `staging` of ciso-ops",
-            hint="python3 -m pip --python .venv/bin/python install 'ciso-ops[staging]'",
-        ) from error
+        raise missing_extra("the staging refresh takes ahocorasick_rs", "staging") from error
     kinds: dict[str, list[bytes]] = {}
     for pattern in patterns:
         kind = "address" if b"@" in pattern else "text" if pattern.isalpha() else "other"
@@ -98,6 +98,6 @@ def _machines(patterns: dict[bytes, bytes]) -> "Iterator[tuple[BytesAhoCorasick,
             kind = "number"
         kinds.setdefault(kind, []).append(pattern)
     for some in kinds.values():
-        quick = Implementation.DFA if sum(map(len, some)) <= _MOST_QUICK_BYTES else None
+        quick = Implementation.DFA if much and sum(map(len, some)) <= _MOST_QUICK_BYTES else None
         machine = BytesAhoCorasick(some, matchkind=MatchKind.LeftmostLongest, implementation=quick)
         yield machine, [patterns[pattern] for pattern in some]

@@ -24,7 +24,7 @@ def read_key(path: Path) -> bytes:
     """
     try:
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return _make_key(path)
         try:
@@ -34,10 +34,6 @@ def read_key(path: Path) -> bytes:
             os.close(descriptor)
     except OSError as error:
         raise os_failure(UsageError, "read the key", path, error) from error
-    if stat.S_IMODE(status.st_mode) & _OTHERS:
-        raise UsageError(
-            f"the key is open to others: {display(path)}", hint=f"chmod 600 {display(path)}"
-        )
     try:
         key = bytes.fromhex(text.decode("ascii"))
     except ValueError:
@@ -47,6 +43,10 @@ def read_key(path: Path) -> bytes:
             f"this is no key: {display(path)}",
             hint=f"it has to hold {2 * KEY_BYTES} hexadecimal digits; name a file that does not"
             " exist, and one is made",
+        )
+    if stat.S_IMODE(status.st_mode) & _OTHERS:
+        raise UsageError(
+            f"the key is open to others: {display(path)}", hint=f"chmod 600 {display(path)}"
         )
     return key
 

@@ -30,10 +30,10 @@ def private_database(path: Path) -> Iterator[sqlite3.Connection]:
         try:
             connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
             for pragma in (
+                "synchronous = OFF",
                 "journal_mode = DELETE",
                 "locking_mode = EXCLUSIVE",
                 "journal_mode = OFF",
-                "synchronous = OFF",
                 "foreign_keys = OFF",
                 f"cache_size = -{_CACHE_KIBIBYTES}",
                 "temp_store = MEMORY",  # a temporary file would hold what is to be removed

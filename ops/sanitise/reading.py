@@ -16,27 +16,38 @@ _LOT_BYTES = 8 << 20
 
 
 def read_lots(
-    connection: sqlite3.Connection, table: Table, columns: Sequence[str]
+    connection: sqlite3.Connection, table: Table, columns: Sequence[str], *, longer: int = 0
 ) -> Iterator[list[Row]]:
     """Read columns of a table, with the key of each row behind them.
 
     Text and blobs come as bytes. Rows of a lot may be changed before the next is taken.
 
+    Args:
+        connection: To the database.
+        table: The table.
+        columns: What to read of it.
+        longer: Leave out rows with fewer bytes in all of these columns.
+
     Raises:
         sqlite3.Error: The table cannot be read.
     """
+    enough = "1"
+    if longer:
+        lengths = (f"coalesce(length(CAST({quote(column)} AS BLOB)), 0)" for column in columns)
+        enough = f"{' + '.join(lengths)} >= {longer}"
     names = ", ".join((*(quote(column) for column in columns), *table.row_key))
     if not table.has_rowid:
         with raw_text(connection, as_type=_Text):
-            rows = connection.execute(f"SELECT {names} FROM {table.sql}").fetchall()  # noqa: S608 - quoted
+            rows = connection.execute(f"SELECT {names} FROM {table.sql} WHERE {enough}").fetchall()  # noqa: S608 - quoted
         count = len(columns)
         rows = [(*row[:count], *map(_key_part, row[count:])) for row in rows]
         for at in range(0, len(rows), _LOT_ROWS):
             yield rows[at : at + _LOT_ROWS]
         return
     rowid = table.row_key[0]
-    statement = f"SELECT {names} FROM {table.sql} WHERE {rowid} > ? ORDER BY {rowid} LIMIT ?"  # noqa: S608 - quoted
-    first = f"SELECT {names} FROM {table.sql} ORDER BY {rowid} LIMIT ?"  # noqa: S608 - quoted
+    chosen = f"SELECT {names} FROM {table.sql} WHERE {enough}"  # noqa: S608 - quoted
+    statement = f"{chosen} AND {rowid} > ? ORDER BY {rowid} LIMIT ?"
+    first = f"{chosen} ORDER BY {rowid} LIMIT ?"
     after: int | None = None
     limit = 16
     while True:

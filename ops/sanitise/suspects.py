@@ -2,14 +2,14 @@
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ops.model import Finding, Severity
 from ops.names import display
 from ops.rules import Scalar
 from ops.sanitise.binding import Binding
 from ops.sanitise.finder import Finder
-from ops.sanitise.reading import joined, read_lots
+from ops.sanitise.reading import Row, joined, read_lots
 from ops.sanitise.schema import Column, Table
 from ops.sanitise.sweep import Swept
 from ops.sqlite.content import quote
@@ -62,61 +62,129 @@ _MEMBER = re.compile(
 """A member of a JSON document that is named so, and is not empty."""
 
 
+class Looks:
+    """What the contents of columns look like that no rule is for, and whose names tell nothing.
+
+    Args:
+        tables: The tables of the database.
+        binding: The rules for it.
+    """
+
+    def __init__(self, tables: Mapping[str, Table], binding: Binding) -> None:
+        partly = binding.partly()
+        self.columns = {
+            table.name: frozenset(
+                column.name
+                for column in _candidates(table, binding)
+                if not _NAMES.search(column.name) and (table.name, column.name) not in partly
+            )
+            for table in tables.values()
+        }
+        self.found: dict[tuple[str, str], str] = {}
+        self._signs = Finder(sign for _, some, _ in _LOOKS for sign in some)
+
+    def take(self, table: str, names: Sequence[str], lot: Sequence[Row], whole: bytes) -> None:
+        """Look at some rows.
+
+        Args:
+            table: Their table.
+            names: The columns that come first in each row.
+            lot: The rows.
+            whole: All of these columns' text and blobs together.
+        """
+        wanted = self.columns[table]
+        some = self._signs.found_in(whole) and bool(_look(whole))
+        if not some and b"{" not in whole and b"[" not in whole:
+            return
+        for at, name in enumerate(names):
+            if name not in wanted or (table, name) in self.found:
+                continue
+            for row in lot:
+                value = row[at]
+                if not isinstance(value, bytes):
+                    continue
+                if (some or value[:1] in {b"{", b"["}) and (look := _look(value)):
+                    self.found[table, name] = look
+                    break
+
+
+def look_through(
+    connection: sqlite3.Connection, tables: Mapping[str, Table], binding: Binding
+) -> Looks:
+    """Look into all columns of a database that no rule is for.
+
+    Raises:
+        sqlite3.Error: A table cannot be read.
+    """
+    looks = Looks(tables, binding)
+    for table in tables.values():
+        names = sorted(looks.columns[table.name])
+        for lot in read_lots(connection, table, names) if names else ():
+            looks.take(table.name, names, lot, joined(lot, len(names)))
+    return looks
+
+
+def _candidates(table: Table, binding: Binding) -> list[Column]:
+    """List the columns with text for which there is no rule, or one for some rows only."""
+    ruled = binding.ruled() - binding.partly()
+    if (table.name, "*") in ruled or table.name in binding.emptied():
+        return []
+    referring = {column for key in table.foreign_keys for column in key.columns}
+    return [
+        column
+        for column in table.columns
+        if (table.name, column.name) not in ruled
+        and column.name not in referring
+        and column.holds_text
+        and not column.key
+    ]
+
+
 def suspects(
     connection: sqlite3.Connection,
     tables: Mapping[str, Table],
     binding: Binding,
+    looks: Looks,
     swept: Iterable[Swept] = (),
 ) -> Iterator[Finding]:
-    """Find columns that no rule is for, by their names and by what is in them.
+    """Tell columns that look as if they needed a rule, by their names and by what is in them.
 
-    Tables that a rule is for as a whole, columns that are empty, and those of keys of rows are
-    no suspects. A finding never quotes a value.
+    Columns that are empty, and those of keys of rows are no suspects. A finding never quotes a
+    value.
 
     Args:
         connection: To the database.
         tables: Its tables.
         binding: The rules.
+        looks: What contents look like.
         swept: Where e-mail addresses were found that no rule knew of.
 
     Raises:
         sqlite3.Error: A table cannot be read.
     """
-    ruled = binding.ruled() - binding.partly()
-    emptied = binding.emptied()
-    strange = {(one.table, one.column): one.strangers for one in swept if one.strangers}
-    signs = Finder(sign for _, some, _ in _LOOKS for sign in some)
+    partly, ruled = binding.partly(), binding.ruled()
+    found = dict(looks.found)
     for table in tables.values():
-        if (table.name, "*") in ruled or table.name in emptied:
-            continue
-        referring = {column for key in table.foreign_keys for column in key.columns}
-        found = {
-            column.name: f"e-mail addresses in {strange[table.name, column.name]:,} rows, replaced"
-            for column in table.columns
-            if (table.name, column.name) in strange
-        }
-        candidates = [
-            column
-            for column in table.columns
-            if not ((table.name, column.name) in ruled or column.name in {*referring, *found})
-            and column.holds_text
-            and not column.key
-        ]
-        named = [column for column in candidates if _NAMES.search(column.name)]
-        for column in named:
-            if _has_any(connection, table, column, binding.outside(table.name, column.name)):
-                found[column.name] = "a name like that of a secret or of personal data"
-        rest = [column for column in candidates if column not in named]
-        found |= _by_content(connection, table, rest, binding, signs)
-        for column in table.columns:
-            if column.name in found and (table.name, column.name) not in ruled:
-                yield Finding(
-                    kind="no-rule",
-                    severity=Severity.WARNING,
-                    where=f"{display(table.name)}.{display(column.name)}",
-                    expected="a rule in the profile",
-                    found=found[column.name],
-                )
+        for column in _candidates(table, binding):
+            place = (table.name, column.name)
+            outside = binding.outside(*place)
+            if _NAMES.search(column.name):
+                if _has_any(connection, table, column, outside):
+                    found[place] = "a name like that of a secret or of personal data"
+            elif place in partly and (look := _look_outside(connection, table, column, outside)):
+                found[place] = look
+    for one in swept:
+        place = (one.table, one.column)
+        if one.strangers and (place not in ruled or place in partly):
+            found[place] = f"e-mail addresses in {one.strangers:,} rows, replaced"
+    for place in sorted(found):
+        yield Finding(
+            kind="no-rule",
+            severity=Severity.WARNING,
+            where=display(".".join(place)),
+            expected="a rule in the profile",
+            found=found[place],
+        )
 
 
 def _has_any(
@@ -133,35 +201,18 @@ def _has_any(
     return connection.execute(statement, values).fetchone() is not None
 
 
-def _by_content(
+def _look_outside(
     connection: sqlite3.Connection,
     table: Table,
-    columns: list[Column],
-    binding: Binding,
-    signs: Finder,
-) -> dict[str, str]:
-    """Look into columns of a table; return what those look like that look like anything."""
-    found: dict[str, str] = {}
-    partly = binding.partly()
-    for column in [column for column in columns if (table.name, column.name) in partly]:
-        columns = [other for other in columns if other is not column]
-        condition, values = binding.outside(table.name, column.name)
-        name = quote(column.name)
-        statement = f"SELECT CAST({name} AS BLOB) FROM {table.sql} WHERE {condition}"  # noqa: S608 - quoted
-        for (value,) in connection.execute(statement, values).fetchall():
-            if value is not None and column.name not in found and (look := _look(value)):
-                found[column.name] = look
-    names = [column.name for column in columns]
-    for lot in read_lots(connection, table, names) if names else ():
-        whole = joined(lot, len(names))
-        some = signs.found_in(whole) and bool(_look(whole))
-        for row in lot:
-            for name, value in zip(names, row, strict=False):
-                if not isinstance(value, bytes) or name in found:
-                    continue
-                if (some or value[:1] in {b"{", b"["}) and (look := _look(value)):
-                    found[name] = look
-    return found
+    column: Column,
+    outside: tuple[str, tuple[Scalar, ...]],
+) -> str:
+    """Return what a column looks like in the rows that no rule is for."""
+    condition, values = outside
+    name = quote(column.name)
+    statement = f"SELECT CAST({name} AS BLOB) FROM {table.sql} WHERE {condition}"  # noqa: S608 - quoted
+    rows = connection.execute(statement, values).fetchall()
+    return next((look for (value,) in rows if value is not None and (look := _look(value))), "")
 
 
 def _look(value: bytes) -> str:

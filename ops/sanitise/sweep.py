@@ -1,17 +1,23 @@
 """Replace what the rules did not: originals in free text, and addresses of anybody else."""
 
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import TypeAlias
 
 from ops.rules import Kind
-from ops.sanitise.addresses import find_addresses, has_sign, written_alike
+from ops.sanitise.addresses import find_addresses, find_signs, has_sign, replace_addresses
 from ops.sanitise.binding import Binding
 from ops.sanitise.finder import Finder
 from ops.sanitise.originals import Originals
 from ops.sanitise.pseudonyms import DOMAIN, Pseudonyms
-from ops.sanitise.reading import change_values, joined, read_lots
+from ops.sanitise.reading import Row, change_values, read_lots
 from ops.sanitise.schema import Table
+
+Watch: TypeAlias = Callable[[str, Sequence[str], Sequence[Row], bytes], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +42,7 @@ def sweep(
     originals: Originals,
     allowed: frozenset[bytes],
     skipped: frozenset[tuple[str, str]],
+    watch: Watch,
     advance: Callable[[int], None],
 ) -> tuple[Swept, ...]:
     """Go through every value of a private database and replace what must not stay.
@@ -51,6 +58,8 @@ def sweep(
         originals: What to look for.
         allowed: Addresses in lower case that may stay.
         skipped: Tables and columns that somebody else sees to.
+        watch: Called with each lot of rows before it is changed: the table, the columns that come
+            first, the rows, and all of their text.
         advance: Called with the number of bytes after each piece.
 
     Raises:
@@ -64,31 +73,52 @@ def sweep(
         stays = [name for name in names if binding.kept(table.name, name)]
         kept.append((table, stays))
         ruled.append((table, [name for name in names if name not in stays]))
-    first = _Sweeper(connection, pseudonyms, originals, allowed, advance, strangers=True)
-    found = first.through(ruled)
-    last = _Sweeper(connection, pseudonyms, originals, allowed, advance, strangers=False)
-    return (*found, *last.through(kept))
+    everything, others = _finders(originals)
+    with ThreadPoolExecutor(1) as beside:
+        first = _Sweeper(
+            connection=connection,
+            pseudonyms=pseudonyms,
+            originals=originals,
+            allowed=allowed,
+            watch=watch,
+            advance=advance,
+            strangers=True,
+            all=everything,
+            others=others,
+            beside=beside,
+        )
+        known = len(originals.found)
+        found = first.through(ruled)
+        if len(originals.found) > known:
+            everything, others = _finders(originals)
+        last = replace(first, strangers=False, all=everything, others=others)
+        return (*found, *last.through(kept))
 
 
+def _finders(originals: Originals) -> tuple[Finder, Finder]:
+    """Return what finds all originals, and what finds those that are no addresses."""
+    others = (one for one in originals.found if b"@" not in one)
+    return Finder(originals.found), Finder(others, much=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Sweeper:
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        pseudonyms: Pseudonyms,
-        originals: Originals,
-        allowed: frozenset[bytes],
-        advance: Callable[[int], None],
-        *,
-        strangers: bool,
-    ) -> None:
-        self._connection = connection
-        self._pseudonyms = pseudonyms
-        self._originals = originals
-        self._allowed = allowed
-        self._advance = advance
-        self._strangers = strangers
-        self._all = Finder(originals.found)
-        self._others = Finder(one for one in originals.found if b"@" not in one)
+    """Goes through tables; `strangers` tells whether it replaces addresses that nobody knows.
+
+    `all` finds every original, `others` those that are no addresses; `beside` has it work while
+    this thread does, since it does without Python's lock.
+    """
+
+    connection: sqlite3.Connection
+    pseudonyms: Pseudonyms
+    originals: Originals
+    allowed: frozenset[bytes]
+    watch: Watch
+    advance: Callable[[int], None]
+    strangers: bool
+    all: Finder
+    others: Finder
+    beside: ThreadPoolExecutor
 
     def through(self, work: Iterable[tuple[Table, list[str]]]) -> list[Swept]:
         """Go through tables; return the columns in which something was replaced."""
@@ -100,25 +130,27 @@ class _Sweeper:
         rows = dict.fromkeys(columns, 0)
         strange = dict.fromkeys(columns, 0)
         count = len(columns)
-        for lot in read_lots(self._connection, table, columns):
-            whole = joined(lot, count)
-            self._advance(len(whole))
-            others = self._others.found_in(whole)
-            if not others and not has_sign(whole):
-                continue
+        for lot in read_lots(self.connection, table, columns):
+            values = [
+                value if isinstance(value, bytes) else b"" for row in lot for value in row[:count]
+            ]
+            whole = b"\0".join(values)
+            self.advance(len(whole))
+            searching = self.beside.submit(self.others.found_in, whole)
+            self.watch(table.name, columns, lot, whole)
+            concerned = _holders(values, find_signs(whole))
+            if searching.result():
+                concerned |= {at for at, value in enumerate(values) if self.others.found_in(value)}
             changes = []
-            for row in lot:
-                for column, value in zip(columns, row, strict=False):
-                    if not isinstance(value, bytes):
-                        continue
-                    if not has_sign(value) and not (others and self._others.found_in(value)):
-                        continue
-                    new, is_strange = self._replace(value)
-                    if new != value:
-                        changes.append((column, row[count:], new))
-                        rows[column] += 1
-                        strange[column] += is_strange
-            change_values(self._connection, table, changes)
+            for at in sorted(concerned):
+                number, place = divmod(at, count)
+                column, value = columns[place], values[at]
+                new, is_strange = self._replace(value)
+                if new != value:
+                    changes.append((column, lot[number][count:], new))
+                    rows[column] += 1
+                    strange[column] += is_strange
+            change_values(self.connection, table, changes)
         return [
             Swept(table=table.name, column=column, rows=rows[column], strangers=strange[column])
             for column in columns
@@ -126,47 +158,42 @@ class _Sweeper:
         ]
 
     def _replace(self, value: bytes) -> tuple[bytes, bool]:
-        """Return what stands for a value, and whether there was an address that nobody knew.
-
-        Where an address and an original overlap, what begins first is replaced, and of two that
-        begin there the longer one: an original may be an address that cannot be told by its shape.
-        """
-        spans: list[tuple[int, int, bytes, bool]] = [
-            (start, end, original, False) for start, end, original in self._all.find(value)
-        ]
-        if self._strangers:
-            spans += [(start, end, address, True) for start, end, address in find_addresses(value)]
         strange = False
+
+        def pseudonym(address: bytes) -> bytes | None:
+            nonlocal strange
+            if address.lower() in self.allowed or is_ours(address):
+                return None
+            text = address.decode("utf-8", "surrogateescape")
+            new = self.pseudonyms.of(Kind.EMAIL, text)
+            if address.lower() not in self.originals.found:
+                strange = True
+                self.originals.add_address(text, new)
+            return new.encode()
+
+        if self.strangers:
+            value = replace_addresses(value, pseudonym)
+        return self._replace_originals(value), strange
+
+    def _replace_originals(self, value: bytes) -> bytes:
         pieces: list[bytes] = []
         position = 0
-        for start, end, found, by_shape in sorted(spans, key=lambda span: (span[0], -span[1])):
-            if start < position:
-                continue
-            new = self._originals.found.get(found)
-            if by_shape:
-                new, is_strange = self._address(found)
-                strange |= is_strange
-            if new is not None:
-                pieces += (value[position:start], written_alike(value[start:end], new))
-                position = end
+        for start, end, original in self.all.find(value):
+            pieces += (value[position:start], self.originals.found[original])
+            position = end
         value = b"".join((*pieces, value[position:])) if pieces else value
-        return (_emptied(value) if self._all.found_in(value) else value), strange
-
-    def _address(self, address: bytes) -> tuple[bytes | None, bool]:
-        """Return the pseudonym of an address, None where it may stay; and whether it is new."""
-        if address.lower() in self._allowed or is_ours(address):
-            return None, False
-        text = address.decode("utf-8", "surrogateescape")
-        new = self._pseudonyms.of(Kind.EMAIL, text)
-        strange = text.lower().encode("utf-8", "surrogateescape") not in self._originals.found
-        if strange:
-            self._originals.add_address(text, new)
-        return new.encode(), strange
+        return _emptied(value) if self.all.found_in(value) else value
 
 
 def _emptied(value: bytes) -> bytes:
     """Return what stands for a value that holds an original in a way nobody usually writes."""
     return {b"{": b"{}", b"[": b"[]"}.get(value[:1], b"removed")
+
+
+def _holders(values: Sequence[bytes], positions: Iterable[int]) -> set[int]:
+    """Return which of some values hold what is at these positions of all, joined by a byte."""
+    ends = list(accumulate(len(value) + 1 for value in values))
+    return {bisect_right(ends, position) for position in positions}
 
 
 def is_ours(address: bytes) -> bool:

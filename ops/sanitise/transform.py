@@ -27,12 +27,11 @@ from ops.sanitise.private import database_failure, private_database
 from ops.sanitise.pseudonyms import Pseudonyms
 from ops.sanitise.schema import drop_samples, read_schema
 from ops.sanitise.search import search_raw, search_rows
-from ops.sanitise.suspects import suspects
+from ops.sanitise.suspects import Looks, suspects
 from ops.sanitise.sweep import Swept, has_stranger, sweep
 from ops.sqlite.connection import connect
 
 _FIRST_STEP = "sanitise database"
-_SEARCH_STEP = "search the copy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +105,7 @@ def sanitise_database(
             open_account(connection, tables[admin.table], admin, account, encoded)
         allowed = frozenset({admin_email.lower().encode()})
         references = {(one.table, one.column) for one in profile.references}
+        looks = Looks(tables, binding)
         swept = sweep(
             connection,
             tables,
@@ -114,6 +114,7 @@ def sanitise_database(
             originals=originals,
             allowed=allowed,
             skipped=frozenset(references),
+            watch=looks.take,
             advance=tell,
         )
         finder = Finder(originals.found)
@@ -123,7 +124,7 @@ def sanitise_database(
             lambda name: finder.found_in(name) or has_stranger(name, allowed),
         )
         places = name_files(connection, tables, profile.references, names)
-        found = tuple(suspects(connection, tables, binding, swept))
+        found = tuple(suspects(connection, tables, binding, looks, swept))
         label_database(connection, tables, rules.label, made=made, tool=tool)
     return Sanitised(
         applied=applied,
@@ -190,24 +191,21 @@ def write_afresh(path: Path, copy: Path, *, wal: bool) -> None:
         raise database_failure(copy, error) from error
 
 
-def search_database(
-    copy: Path, originals: Iterable[bytes], *, progress: ReportProgress
-) -> tuple[Finding, ...]:
+def search_database(copy: Path, originals: Iterable[bytes]) -> tuple[Finding, ...]:
     """Look for originals in all of a finished database: values, schema, and the raw file.
 
     Raises:
         SourceError: It cannot be read.
         DestinationError: The file cannot be read.
     """
-    tell = _meter(progress, _SEARCH_STEP, copy)
     try:
         connection = connect(copy, "mode=ro&immutable=1", 0)
         try:
             ((encoding,),) = connection.execute("PRAGMA encoding")
-            finder = Finder(originals, wide=encoding != "UTF-8")
+            finder = Finder(originals, wide=encoding != "UTF-8", much=True)
             with ThreadPoolExecutor(1) as beside:  # the machine works without Python's lock
                 raw = beside.submit(search_raw, copy, finder)
-                found = search_rows(connection, read_schema(connection), finder, tell)
+                found = search_rows(connection, read_schema(connection), finder)
                 return (*found, *raw.result())
         finally:
             connection.close()

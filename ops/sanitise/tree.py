@@ -122,15 +122,13 @@ def _dress(descriptor: int, like: Entry, mode: int) -> None:
     )
 
 
-def search_contents(
-    root: Path, places: Iterable[Place], finder: Finder, *, progress: ReportProgress
-) -> Iterator[Finding]:
+def search_contents(root: Path, places: Iterable[Place], finder: Finder) -> Iterator[Finding]:
     """Look into kept files, those in ZIP archives included (documents of office programs are).
 
     Raises:
         DestinationError: One cannot be read.
     """
-    for count, name in enumerate(sorted({place.new for place in places}), 1):
+    for name in sorted({place.new for place in places}):
         path = root / os.fsdecode(name)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -159,7 +157,6 @@ def search_contents(
                 expected="an archive that can be read",
                 found=unread,
             )
-        progress(Progress(step="search attachments", files_done=count))
 
 
 def _search_archive(descriptor: int, finder: Finder) -> tuple[bool, str]:

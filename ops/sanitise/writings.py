@@ -132,6 +132,7 @@ def forms(value: bytes) -> frozenset[bytes]:
         found.add(html.escape(text).encode())
         found.add(html.escape(text).replace("&#x27;", "&#39;").encode())
     found.add(urllib.parse.quote(value, safe="").encode())
+    found.add(urllib.parse.quote(value).encode())
     found.add(urllib.parse.quote(value, safe="/@:").encode())
     found.add(urllib.parse.quote_plus(value).encode())
     return frozenset(form.lower() for form in found)

@@ -20,8 +20,9 @@ class Job:
 
     `arguments` begin with the program. `variables` are what of today's environment matters to it.
     `directory` is where its configuration file is found. `writes` is the one place that it
-    changes; `reads` are those that must be mounted. `system` tells whether root schedules it, for
-    `user`; otherwise `user` does so himself. `on_failure` is a systemd unit, or empty.
+    changes, but for the directory `tells`, where it leaves metrics; `reads` are those that must be
+    mounted. `system` tells whether root schedules it, for `user`; otherwise `user` does so himself.
+    `on_failure` is a systemd unit, or empty.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Job:
     variables: tuple[tuple[str, str], ...] = ()
     directory: Path
     writes: Path
+    tells: Path | None = None
     reads: tuple[Path, ...] = ()
     user: str
     system: bool
@@ -60,7 +62,8 @@ def require_plain(job: Job) -> Job:
             hint="give the directory of the configuration file a plain name",
         )
     variables = [f"{name}={value}" for name, value in job.variables]
-    for value in (*job.arguments, *variables, directory, *map(str, job.reads)):
+    places = [*job.reads, *([job.tells] if job.tells else [])]
+    for value in (*job.arguments, *variables, directory, *map(str, places)):
         if display(value) != value.replace("\\", "\\\\"):
             raise UsageError(
                 f"a schedule cannot hold this: {display(value)}",

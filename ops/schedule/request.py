@@ -17,10 +17,11 @@ from ops.source import Location, locate_source
 from ops.sqlite.header import inspect_database
 from ops.store import require_store
 from ops.survey import find_attachments
+from ops.watch.metrics import read_place
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _UNIT = re.compile(r"[A-Za-z0-9:_.@%-]+\.(service|target)")
-_BY_FLAG = ("store", "source_db", "source_attachments", "instance_root", "profile")
+_BY_FLAG = ("store", "source_db", "source_attachments", "instance_root", "profile", "metrics")
 """Keys whose variables become flags, since they name paths that may be relative."""
 
 
@@ -48,6 +49,7 @@ class ScheduleRequest:
     user: str
     system: bool
     on_failure: str = ""
+    metrics: str = ""
     quiet: bool = False
 
 
@@ -112,6 +114,11 @@ def plan_job(request: ScheduleRequest) -> Job:
         SourceError: The source cannot be used, or there is no store yet.
     """
     settings, files = request.settings, request.files
+    if _variable("ping") in settings.environment:
+        raise UsageError(
+            f"{_variable('ping')} is a secret, and a schedule can be read by others",
+            hint="put it as ops.ping into ~/.invoke.yaml of the user who runs the job",
+        )
     profile = load_profile(settings.profile.value)
     location = locate_source(settings, profile)
     inspect_database(location.instance.database)
@@ -128,6 +135,9 @@ def plan_job(request: ScheduleRequest) -> Job:
         command += ["--profile", _lasting_profile(settings.profile.value)]
     for flag, value in request.flags:
         command += [flag, value]
+    metrics = _metrics(request)
+    if metrics is not None and (request.metrics or _variable("metrics") in settings.environment):
+        command += ["--metrics", str(metrics)]
     if request.quiet:
         command.append("--quiet")
     return require_plain(
@@ -137,6 +147,7 @@ def plan_job(request: ScheduleRequest) -> Job:
             variables=_variables(settings.environment),
             directory=files.project.parent if files.project else Path("/"),
             writes=store,
+            tells=None if metrics is None else metrics.parent,
             reads=(location.instance.database.parent, location.instance.attachments),
             user=request.user,
             system=request.system,
@@ -164,6 +175,12 @@ def _is_fleeting(location: Location, environment: Mapping[str, str]) -> bool:
     keys = ("source_db", "source_attachments", "instance_root")
     named = any(_variable(key) in environment for key in keys)
     return named or location.origin.startswith(("flags", "environment"))
+
+
+def _metrics(request: ScheduleRequest) -> Path | None:
+    """Return the file of metrics that the job will write, whoever names it."""
+    named = request.metrics or request.settings.watching.get("metrics", "")
+    return read_place(named, "--metrics" if request.metrics else "ops.metrics") if named else None
 
 
 def _lasting_profile(value: str) -> str:

@@ -68,13 +68,17 @@ def service(job: Job) -> str:
 def _places(job: Job) -> list[str]:
     """Return what may be written: the store, and a place for temporary files.
 
-    That is a private one, unless source or store would be hidden by it.
+    That is a private one, unless source or store would be hidden by it. Where metrics go may be
+    missing: that fails no backup.
     """
-    used = [place for path in (*job.reads, job.writes) for place in (path, *path.parents)]
+    told = [job.tells] if job.tells else []
+    also = "".join(f" {_word(f'-{path}')}" for path in told)
+    named = (*job.reads, job.writes, *told)
+    used = [place for path in named for place in (path, *path.parents)]
     if any(place in used for place in _TEMPORARY):
         temporary = " ".join(map(str, _TEMPORARY))
-        return [f"ReadWritePaths={_word(str(job.writes))} {temporary}"]
-    return ["PrivateTmp=yes", f"ReadWritePaths={_word(str(job.writes))}"]
+        return [f"ReadWritePaths={_word(str(job.writes))} {temporary}{also}"]
+    return ["PrivateTmp=yes", f"ReadWritePaths={_word(str(job.writes))}{also}"]
 
 
 def timer(job: Job) -> str:
