@@ -1,27 +1,65 @@
 """E-mail addresses in bytes that are anything: text, JSON, HTML, a page of a database."""
 
 import re
-from collections.abc import Callable, Iterator
+import urllib.parse
+from collections.abc import Iterator
+
+_ESCAPED = (
+    rb"\\{1,8}u(?:00[c-fC-F]|0[1-7][0-9a-fA-F])[0-9a-fA-F]"
+    rb"|%(?:[cC][3-9a-fA-F]|[dD][0-9a-fA-F])%[89abAB][0-9a-fA-F]"
+)
+_LETTER = rb"[\xc3-\xdf][\x80-\xbf]|" + _ESCAPED
+"""One of Latin, Greek, Cyrillic or another alphabet, in UTF-8 or as JSON and URLs write it.
+
+Other scripts need no space before an address, so they are taken only where there is no ASCII.
+"""
+_NOT_INSIDE_ESCAPE = (
+    rb"(?!(?<=\\)(?:[bfnrt]|u[0-9a-fA-F]{4}))"
+    + b"".join(rb"(?!(?<=\\u" + b"[0-9a-fA-F]" * n + rb")[0-9a-fA-F])" for n in range(4))
+    + b"".join(
+        rb"(?!(?<=%s)[0-9a-fA-F]{2})(?!(?<=%s[0-9a-fA-F])[0-9a-fA-F])" % (sign, sign)
+        for sign in (b"%", b"%25")
+    )
+)
+"""An address after a line break in JSON does not begin with the `n` of `\n`."""
 
 _LOCAL = re.compile(
-    rb"[A-Za-z0-9_+\x80-\xff](?:[A-Za-z0-9._+\-\x80-\xff]{0,62}[A-Za-z0-9_+\-\x80-\xff])?\Z"
+    _NOT_INSIDE_ESCAPE
+    + rb"(?:[A-Za-z0-9_+]|%2[Bb]|"
+    + _LETTER
+    + rb")(?:[A-Za-z0-9._+\-]|%2[Bb]|"
+    + _LETTER
+    + rb"){0,63}(?<!\.)\Z"
 )
-_LABEL = rb"[A-Za-z0-9\x80-\xff](?:[A-Za-z0-9\-\x80-\xff]{0,61}[A-Za-z0-9\x80-\xff])?"
-_DOMAIN = re.compile(rb"(?:" + _LABEL + rb"\.)+(?:[A-Za-z\x80-\xff]{2,62}|xn--[A-Za-z0-9\-]{1,58})")
-_RETINA = re.compile(rb"[0-9]x\.")
-"""`logo@2x.png` is a picture."""
+_LOOSE_LOCAL = re.compile(
+    rb"[A-Za-z0-9_+\xc0-\xff](?:[A-Za-z0-9._+\-\x80-\xff]{0,62}[A-Za-z0-9_+\-\x80-\xff])?\Z"
+)
+_INNER = rb"[A-Za-z0-9\x80-\xff]|" + _ESCAPED
+_LABEL = rb"(?:%s)(?:(?:-|%s){0,61}(?:%s))?" % (_INNER, _INNER, _INNER)
+_DOMAIN = re.compile(
+    rb"(?:"
+    + _LABEL
+    + rb"\.)+(?:xn--[A-Za-z0-9\-]{1,58}|(?:[A-Za-z]|"
+    + _LETTER
+    + rb"){2,62}|(?:[\xe0-\xf4][\x80-\xbf]{2,3}){1,20})"
+)
+_RETINA = re.compile(rb"[0-9]x\.(?:png|jpe?g|gif|webp|svg|avif)(?![0-9a-z.-])", re.IGNORECASE)
+"""`logo@2x.png` is a picture; `2x.de` may be a domain."""
 
-_WRITTEN = (b"@", b"%40", rb"\u0040", b"&#64;", b"&#x40;", b"&commat;")
-"""The sign in text, URLs, JSON and HTML."""
+_SIGNS = re.compile(rb"@|%(?:25)*40|\\{1,8}u0040|&#64;|&#x40;|&commat;")
+"""The sign in text, URLs, JSON and HTML, also when JSON is in JSON."""
 
 _QUICK = (
     (b"@", (b"@",)),
-    (b"%", (b"%40", b"%2540")),
+    (b"%", (b"%40", b"2540")),
     (b"\\", (b"u0040",)),
     (b"&", (b"#64;", b"#x40;", b"commat;")),
 )
-_SIGNS = re.compile(b"|".join(map(re.escape, _WRITTEN)))
+"""What a sign cannot do without, found quickly: bytes, and what is looked for where they are."""
+
 _LONGEST_LOCAL = 64
+_LONGEST_ESCAPED = 6 * _LONGEST_LOCAL
+_UNICODE = re.compile(rb"\\{1,8}u([0-9a-fA-F]{4})")
 
 
 def has_sign(data: bytes) -> bool:
@@ -49,26 +87,33 @@ def find_addresses(data: bytes) -> Iterator[tuple[int, int, bytes]]:
     """
     end = 0
     for sign in _SIGNS.finditer(data):
-        at = sign.start()
-        local = _LOCAL.search(data, max(end, at - _LONGEST_LOCAL), at)
         domain = _DOMAIN.match(data, sign.end())
-        if local is None or domain is None or _RETINA.match(data, sign.end()):
+        if domain is None or _RETINA.match(data, sign.end()):
+            continue
+        at = sign.start()
+        local = _local_before(data, max(end, at - _LONGEST_ESCAPED), at)
+        if local is None:
             continue
         end = domain.end()
-        yield local.start(), end, local[0] + b"@" + domain[0]
+        yield local.start(), end, _meaning(local[0]) + b"@" + _meaning(domain[0])
 
 
-def replace_addresses(data: bytes, pseudonym: Callable[[bytes], bytes | None]) -> bytes:
-    """Put something else in place of each address for which there is something."""
-    pieces: list[bytes] = []
-    position = 0
-    for start, end, address in find_addresses(data):
-        new = pseudonym(address)
-        if new is None:
-            continue
-        sign = _SIGNS.search(data, start, end)
-        if sign is not None:
-            new = new.replace(b"@", sign[0])
-        pieces += (data[position:start], new)
-        position = end
-    return b"".join((*pieces, data[position:])) if pieces else data
+def _local_before(data: bytes, low: int, at: int) -> "re.Match[bytes] | None":
+    """Match the part before the sign, which is longer in bytes only where something is escaped."""
+    if not any(sign in data[low:at] for sign in (b"\\", b"%")):
+        low = max(low, at - _LONGEST_LOCAL)
+    return _LOCAL.search(data, low, at) or _LOOSE_LOCAL.search(data, low, at)
+
+
+def _meaning(part: bytes) -> bytes:
+    if b"%" in part:
+        part = urllib.parse.unquote_to_bytes(part)
+    if b"\\" in part:
+        part = _UNICODE.sub(lambda match: chr(int(match[1], 16)).encode(), part)
+    return part
+
+
+def written_alike(old: bytes, new: bytes) -> bytes:
+    """Return an address with the sign as another one has it."""
+    sign = _SIGNS.search(old)
+    return new if sign is None else new.replace(b"@", sign[0])

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import TypeAlias
 
 from ops.rules import Kind
-from ops.sanitise.addresses import find_addresses, find_signs, has_sign, replace_addresses
+from ops.sanitise.addresses import find_addresses, find_signs, has_sign, written_alike
 from ops.sanitise.binding import Binding
 from ops.sanitise.finder import Finder
 from ops.sanitise.originals import Originals
@@ -158,31 +158,42 @@ class _Sweeper:
         ]
 
     def _replace(self, value: bytes) -> tuple[bytes, bool]:
-        strange = False
+        """Return what stands for a value, and whether there was an address that nobody knew.
 
-        def pseudonym(address: bytes) -> bytes | None:
-            nonlocal strange
-            if address.lower() in self.allowed or is_ours(address):
-                return None
-            text = address.decode("utf-8", "surrogateescape")
-            new = self.pseudonyms.of(Kind.EMAIL, text)
-            if address.lower() not in self.originals.found:
-                strange = True
-                self.originals.add_address(text, new)
-            return new.encode()
-
+        Where an address and an original overlap, what begins first is replaced, and of two that
+        begin there the longer one: an original may be an address that cannot be told by its shape.
+        """
+        spans: list[tuple[int, int, bytes, bool]] = [
+            (start, end, original, False) for start, end, original in self.all.find(value)
+        ]
         if self.strangers:
-            value = replace_addresses(value, pseudonym)
-        return self._replace_originals(value), strange
-
-    def _replace_originals(self, value: bytes) -> bytes:
+            spans += [(start, end, address, True) for start, end, address in find_addresses(value)]
+        strange = False
         pieces: list[bytes] = []
         position = 0
-        for start, end, original in self.all.find(value):
-            pieces += (value[position:start], self.originals.found[original])
-            position = end
+        for start, end, found, by_shape in sorted(spans, key=lambda span: (span[0], -span[1])):
+            if start < position:
+                continue
+            new = self.originals.found.get(found)
+            if by_shape:
+                new, is_strange = self._address(found)
+                strange |= is_strange
+            if new is not None:
+                pieces += (value[position:start], written_alike(value[start:end], new))
+                position = end
         value = b"".join((*pieces, value[position:])) if pieces else value
-        return _emptied(value) if self.all.found_in(value) else value
+        return (_emptied(value) if self.all.found_in(value) else value), strange
+
+    def _address(self, address: bytes) -> tuple[bytes | None, bool]:
+        """Return the pseudonym of an address, None where it may stay; and whether it is new."""
+        if address.lower() in self.allowed or is_ours(address):
+            return None, False
+        text = address.decode("utf-8", "surrogateescape")
+        new = self.pseudonyms.of(Kind.EMAIL, text)
+        strange = text.lower().encode("utf-8", "surrogateescape") not in self.originals.found
+        if strange:
+            self.originals.add_address(text, new)
+        return new.encode(), strange
 
 
 def _emptied(value: bytes) -> bytes:
