@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ops.errors import missing_extra
-from ops.sanitise.writings import forms, readings
+from ops.sanitise.writings import forms, packed, readings, spellings
 
 if TYPE_CHECKING:
     from ahocorasick_rs import BytesAhoCorasick
@@ -20,8 +20,9 @@ _MOST_QUICK_BYTES = 600_000
 class Finder:
     """Looks for values in one pass over the data, whatever their number (Aho and Corasick, 1975).
 
-    Letters of ASCII are equal in both cases. A value is also found as JSON, HTML and URLs write
-    it, one in the other, too, and, on request, in UTF-16.
+    Letters of ASCII are equal in both cases, others where all of a value is written so, and
+    in both normal forms. A value is also found as JSON, HTML and URLs write it, one in the other,
+    too, a secret in base64, and all of them, on request, in UTF-16.
 
     Args:
         values: What to look for; the empty one is left out.
@@ -35,11 +36,12 @@ class Finder:
     def __init__(self, values: Iterable[bytes], *, wide: bool = False, much: bool = False) -> None:
         patterns: dict[bytes, bytes] = {}
         for value in sorted(set(values) - {b""}):
-            patterns.setdefault(value.lower(), value)
-            if wide:
-                text = value.decode("utf-8", "surrogateescape").lower()
-                for encoding in ("utf-16-le", "utf-16-be"):
-                    patterns.setdefault(text.encode(encoding, "surrogatepass"), value)
+            for written in (*spellings(value), *packed(value)):
+                patterns.setdefault(written.lower(), value)
+                if wide:
+                    text = written.decode("utf-8", "surrogateescape")
+                    for encoding in ("utf-16-le", "utf-16-be"):
+                        patterns.setdefault(text.encode(encoding, "surrogatepass").lower(), value)
         self.longest = _LONGEST_SIGN * max(map(len, patterns), default=1)
         self._machines = tuple(_machines(patterns, much=much))
 
@@ -53,12 +55,18 @@ class Finder:
     def find(self, data: bytes) -> Iterator[tuple[int, int, bytes]]:
         """Find values from left to right, in the usual ways of writing them.
 
-        Where two overlap, the longer one that begins first is found.
+        Where two overlap, the longer one that begins first is found. What `found_in` sees is not
+        always among them.
 
         Yields:
             Start, end, and the value as it was given.
         """
-        written = {form: value for value in set(self._values_in(data)) for form in forms(value)}
+        written = {
+            form: value
+            for value in set(self._values_in(data))
+            for spelling in spellings(value)
+            for form in forms(spelling)
+        }
         if not written:
             return
         longest_first = sorted(written, key=len, reverse=True)

@@ -1,10 +1,14 @@
 """Other ways in which bytes may be written: percent signs, backslashes, entities."""
 
+import base64
 import html
 import json
 import re
+import string
+import unicodedata
 import urllib.parse
 from collections.abc import Iterator
+from typing import Literal
 
 _SIGNS = (
     (b"%", re.compile(rb"%[0-9a-f]{2}")),
@@ -15,6 +19,11 @@ _SIGNS = (
 """What such a writing cannot do without, found quickly, and what tells that it is one."""
 
 _ESCAPES = re.compile(rb"((?:\\u[0-9a-f]{4})+)|\\([\"\\/])")
+_NORMAL_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
+_SHORTEST_PACKED = 12
+_LONGEST_PACKED = 24
+_HASH_FIELDS = 3
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _DEPTH = 2
 """JSON in JSON, or in a URL: what is written twice over is read twice over."""
 
@@ -77,6 +86,41 @@ def _unescaped(match: "re.Match[bytes]") -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+def spellings(value: bytes) -> frozenset[bytes]:
+    """Return a value with its letters in each case and normal form, if they are not all ASCII."""
+    if value.isascii():
+        return frozenset({value})
+    text = value.decode("utf-8", "surrogateescape")
+    cases = {text, text.lower(), text.upper(), text.title()}
+    return frozenset(
+        unicodedata.normalize(form, one).encode("utf-8", "surrogateescape")
+        for form in _NORMAL_FORMS
+        for one in cases
+    ) | {value}
+
+
+def packed(value: bytes) -> frozenset[bytes]:
+    """Return how the middle of a secret looks in base64, wherever in a longer text it stands.
+
+    Names, which have spaces, addresses, numbers and hashes of passwords are nothing that is
+    written so.
+    """
+    if len(value) < _SHORTEST_PACKED or len(value.split()) != 1 or b"@" in value:
+        return frozenset()
+    if value.count(b"$") >= _HASH_FIELDS:
+        return frozenset()
+    if not any(letter in string.ascii_letters.encode() for letter in value):
+        return frozenset()
+    half = _LONGEST_PACKED // 2
+    middle = value[max(0, len(value) // 2 - half) : len(value) // 2 + half]
+    found: set[bytes] = set()
+    for skipped in range(3):  # base64 takes three bytes at a time
+        piece = middle[skipped:]
+        written = base64.b64encode(piece[: len(piece) // 3 * 3])
+        found |= {written, written.translate(_URL_SAFE)}
+    return frozenset(found)
+
+
 def forms(value: bytes) -> frozenset[bytes]:
     """Return the usual ways in which a value is written, in lower case."""
     found = {value}
@@ -88,6 +132,7 @@ def forms(value: bytes) -> frozenset[bytes]:
         found.add(html.escape(text).encode())
         found.add(html.escape(text).replace("&#x27;", "&#39;").encode())
     found.add(urllib.parse.quote(value, safe="").encode())
+    found.add(urllib.parse.quote(value).encode())
     found.add(urllib.parse.quote(value, safe="/@:").encode())
     found.add(urllib.parse.quote_plus(value).encode())
     return frozenset(form.lower() for form in found)
