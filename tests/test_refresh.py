@@ -268,5 +268,5 @@ def test_what_is_not_sanitised_yet_is_for_nobody_else(
     finally:
         os.umask(old)
     assert DELETED in seen["sanitise database"] | seen["write database afresh"]
-    assert seen["search the copy"] <= ({BOB} if attachments is Attachments.KEEP else set())
+    assert seen["write to disk"] <= ({BOB} if attachments is Attachments.KEEP else set())
     assert seen["publish"] == set()
