@@ -274,7 +274,9 @@ def _run_grep(flags: Iterable[str], needles: Iterable[str], places: Iterable[Pat
         capture_output=True,
         env={**os.environ, "LC_ALL": "C"},
     )
-    assert done.returncode in {0, 1}, done.stderr
+    errors = done.stderr.splitlines()
+    gone = all(line.endswith(b"No such file or directory") for line in errors)
+    assert done.returncode in {0, 1} or gone, done.stderr  # a run may be removing them
     return done.stdout
 
 
