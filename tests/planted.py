@@ -294,6 +294,12 @@ def query(database: Path, statement: str, *values: object) -> list[tuple[Any, ..
         return connection.execute(statement, values).fetchall()
 
 
+def keeps_wal(database: Path) -> bool:
+    """Tell by the header whether a database is one with a write-ahead log."""
+    with database.open("rb") as file:
+        return file.read(20)[18:] == b"\2\2"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Refreshed:
     """A copy, and what the command said of it."""
