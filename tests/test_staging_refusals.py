@@ -228,7 +228,7 @@ def test_an_original_that_a_rule_puts_back_is_found_and_nothing_published(
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Instance:
     """Make an instance that takes a moment; no test changes it."""
-    instance = build_planted(tmp_path_factory.mktemp("large"), evidences=2500)
+    instance = build_planted(tmp_path_factory.mktemp("large"), evidences=1000)
     with closing(connect(instance.database)) as connection:
         connection.execute(
             "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers"
