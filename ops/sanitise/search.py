@@ -23,11 +23,19 @@ def search_rows(
     connection: sqlite3.Connection,
     tables: Mapping[str, Table],
     finder: Finder,
+    *,
+    every: bool = False,
 ) -> Iterator[Finding]:
     """Look into every value of a database that may lie on more than one page, and its schema.
 
     Shorter rows lie whole on a page, and so does each of their values: a look at the file as it
     is finds what is in them. A finding names the column, never the value.
+
+    Args:
+        connection: To the database.
+        tables: Its tables.
+        finder: What to look for.
+        every: Look into shorter rows as well, to tell the columns of what the file holds.
 
     Raises:
         sqlite3.Error: A table cannot be read.
@@ -39,7 +47,7 @@ def search_rows(
     for table in tables.values():
         columns = [column.name for column in table.columns]
         found: set[str] = set()
-        longer = page_size // (_SHARE if table.has_rowid else _KEYED_SHARE)
+        longer = 0 if every else page_size // (_SHARE if table.has_rowid else _KEYED_SHARE)
         for lot in read_lots(connection, table, columns, longer=longer):
             whole = joined(lot, len(columns))
             if not finder.found_in(whole):

@@ -205,7 +205,10 @@ def search_database(copy: Path, originals: Iterable[bytes]) -> tuple[Finding, ..
             finder = Finder(originals, wide=encoding != "UTF-8", much=True)
             with ThreadPoolExecutor(1) as beside:  # the machine works without Python's lock
                 raw = beside.submit(search_raw, copy, finder)
-                found = search_rows(connection, read_schema(connection), finder)
+                tables = read_schema(connection)
+                found = tuple(search_rows(connection, tables, finder))
+                if raw.result():  # look everywhere, to tell in which columns it is
+                    found = tuple(search_rows(connection, tables, finder, every=True))
                 return (*found, *raw.result())
         finally:
             connection.close()
