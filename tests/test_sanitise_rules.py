@@ -198,11 +198,11 @@ def test_a_rule_of_its_own_wins(schema: Path) -> None:
 
 
 def test_what_a_version_lacks_is_skipped_and_told(schema: Path) -> None:
-    rules = [
+    rules: list[dict[str, Any]] = [
         {"column": "never.c", "action": "blank"},
         {"column": "never.*", "action": "delete-rows"},
         {"column": "p.never", "action": "blank"},
-        {"column": "p.a", "action": "blank", "where": {"never": 1}},
+        {"column": "p.a", "action": "blank", "where": {"lacks": 1}},
         {"column": "p.*", "action": "keep"},
     ]
 
