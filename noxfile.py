@@ -18,8 +18,10 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 VERSIONS = nox.project.python_versions(PYPROJECT)
 CURRENT = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
-"""Run tests in as many processes as there are cores; `-- -n0` runs them one after the other."""
+PROCESSES = min((os.cpu_count() or 1) + 1, 5)
+PARALLEL = (f"--numprocesses={PROCESSES}", "--dist=worksteal")
+"""Run tests in one process more than there are cores, for many wait for the disk or a time limit;
+`-- -n0` runs them one after the other."""
 
 
 def works(version: str) -> bool:

@@ -17,9 +17,9 @@ load_profile("none")
 SHARED = Path(__file__).parents[2] / "shared" / "ciso"
 
 # File systems are slow at times: no example has a deadline. A run that says yes or no of a change
-# tries the same examples each time; `nox -s soak` looks for new ones.
+# tries the same examples each time, on a desk and in CI; `nox -s soak` looks for new ones.
 settings.register_profile("quick", max_examples=25, derandomize=True, deadline=None)
-settings.register_profile("ci", settings.get_profile("ci"), deadline=None)
+settings.register_profile("ci", settings.get_profile("quick"), print_blob=True, database=None)
 settings.register_profile(
     "soak", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
-from tests.planted import RULES, WRITINGS, Column, Planted, PlantedTable
+from tests.any_databases import RULES, WRITINGS, Column, Planted, PlantedTable
 
 _WORD = st.text("abcdefghijklmnopqrstuvwxyz", min_size=3, max_size=8)
 _ODD_WORD = st.one_of(

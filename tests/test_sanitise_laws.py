@@ -13,7 +13,7 @@ from typing import Any
 
 from hypothesis import event, given
 
-from tests.planted import RULES, Column, Planted, PlantedTable, build, quoted
+from tests.any_databases import RULES, Column, Planted, PlantedTable, build, quoted
 from tests.planting import planted
 from tests.sanitising import complaints, dump, make_harmless, profile, rows
 

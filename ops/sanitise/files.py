@@ -66,10 +66,12 @@ class FileNames:
         new = [self._neutral(one) if self._telling(one) else one for one in directories]
         if self.attachments is Attachments.PLACEHOLDER:
             new.append(self._neutral(name, old))
-        elif self._telling(name) or (not directories and name.lower() == MARKER.lower()):
+        elif self._telling(name):
             new.append(self._neutral(name))
         else:
             new.append(name)
+        if new[0].lower() == MARKER.lower():  # the copy has its own, also as a directory's name
+            new[0] = self._neutral(new[0])
         return Place(old=old, new=b"/".join(new))
 
     def _neutral(self, name: bytes, path: bytes = b"") -> bytes:
