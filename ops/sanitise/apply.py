@@ -15,6 +15,11 @@ from ops.sanitise.schema import Column, ForeignKey, Table
 from ops.sanitise.values import AS_TEXT, NOT_EMPTY, as_text, read_values, where_of
 from ops.sqlite.content import quote
 
+_REWRITTEN = frozenset({Action.PSEUDONYM, Action.JSON_KEYS})
+"""Actions that look at each value; the others have the same for all."""
+
+_DIFFERENT = "{0} IS NOT NULL AND {0} IS NOT ?"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
@@ -31,9 +36,13 @@ def count_touched(connection: sqlite3.Connection, binding: Binding) -> Iterator[
         sqlite3.Error: A table cannot be read.
     """
     for bound in binding.bound:
+        values: tuple[Scalar | None, ...]
         condition, values = where_of(bound.rule)
-        if bound.column is not None and bound.rule.action is not Action.DELETE_ROWS:
+        if bound.rule.action in _REWRITTEN and bound.column is not None:
             condition += f" AND {NOT_EMPTY.format(quote(bound.column.name))}"
+        elif bound.rule.action is not Action.DELETE_ROWS and bound.column is not None:
+            condition += f" AND {_DIFFERENT.format(quote(bound.column.name))}"
+            values = (*values, _constant(bound.rule, bound.column))
         statement = f"SELECT count(*) FROM {bound.table.sql} WHERE {condition}"  # noqa: S608 - quoted
         ((count,),) = connection.execute(statement, values)
         yield Applied(bound=bound, rows=0 if bound.rule.action is Action.KEEP else int(count))
@@ -126,8 +135,7 @@ def _change(
     name = quote(column.name)
     new = _constant(rule, column)
     return connection.execute(
-        f"UPDATE {table.sql} SET {name} = ? WHERE {condition} AND {name} IS NOT NULL"  # noqa: S608 - quoted
-        f" AND {name} IS NOT ?",
+        f"UPDATE {table.sql} SET {name} = ? WHERE {condition} AND {_DIFFERENT.format(name)}",  # noqa: S608 - quoted
         (new, *values, new),
     ).rowcount
 

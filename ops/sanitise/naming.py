@@ -35,11 +35,13 @@ def choose_names(
 
 
 def _root(bound: Bound, by_place: Mapping[tuple[str, str], Bound]) -> Bound:
-    """Follow what a column refers to; where columns refer to each other, the first stands."""
-    seen = {bound.place}
-    while bound.parent is not None and bound.parent.place not in seen:
+    """Follow what a column refers to; where columns refer to each other, the first name stands."""
+    seen = [bound.place]
+    while bound.parent is not None:
+        if bound.parent.place in seen:
+            return by_place[min(seen[seen.index(bound.parent.place) :])]
         bound = by_place[bound.parent.place]
-        seen.add(bound.place)
+        seen.append(bound.place)
     return bound
 
 

@@ -15,7 +15,7 @@ from ops.sanitise.sweep import Swept
 from ops.sqlite.content import quote
 
 _NAMES = re.compile(
-    r"passw|passphrase|secret|token|api_?key|apikey|private_?key|credential|otp\b|_otp|totp"
+    r"passw|passphrase|secret|token|api_?key|apikey|private_?key|credential|otp\b|(?:^|_)otp|totp"
     r"|(?:^|_)key$|e_?mail|phone|mobile|telephone|fax|first_?name|last_?name|full_?name|surname"
     r"|given_?name|family_?name|birth|(?:^|_)ssn|iban|passport|(?:^|_)ip(?:_|$)|ip_?addr"
     r"|remote_?addr|street|postal|zip_?code|signature|cookie|session_?(?:key|data|id)|webhook",
@@ -136,7 +136,7 @@ def _candidates(table: Table, binding: Binding) -> list[Column]:
         if (table.name, column.name) not in ruled
         and column.name not in referring
         and column.holds_text
-        and not column.key
+        and (not column.key or _NAMES.search(column.name))  # a token may be the key of its row
     ]
 
 
@@ -149,8 +149,8 @@ def suspects(
 ) -> Iterator[Finding]:
     """Tell columns that look as if they needed a rule, by their names and by what is in them.
 
-    Columns that are empty, and those of keys of rows are no suspects. A finding never quotes a
-    value.
+    Columns that are empty are no suspects, and keys of rows only by their names. A finding never
+    quotes a value.
 
     Args:
         connection: To the database.

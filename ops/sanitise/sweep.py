@@ -83,13 +83,13 @@ def sweep(
             watch=watch,
             advance=advance,
             strangers=True,
+            known=frozenset(originals.found),
             all=everything,
             others=others,
             beside=beside,
         )
-        known = len(originals.found)
         found = first.through(ruled)
-        if len(originals.found) > known:
+        if len(originals.found) > len(first.known):
             everything, others = _finders(originals)
         last = replace(first, strangers=False, all=everything, others=others)
         return (*found, *last.through(kept))
@@ -105,6 +105,7 @@ def _finders(originals: Originals) -> tuple[Finder, Finder]:
 class _Sweeper:
     """Goes through tables; `strangers` tells whether it replaces addresses that nobody knows.
 
+    `known` are the originals that rules have found.
     `all` finds every original, `others` those that are no addresses; `beside` has it work while
     this thread does, since it does without Python's lock.
     """
@@ -116,6 +117,7 @@ class _Sweeper:
     watch: Watch
     advance: Callable[[int], None]
     strangers: bool
+    known: frozenset[bytes]
     all: Finder
     others: Finder
     beside: ThreadPoolExecutor
@@ -158,7 +160,7 @@ class _Sweeper:
         ]
 
     def _replace(self, value: bytes) -> tuple[bytes, bool]:
-        """Return what stands for a value, and whether there was an address that nobody knew.
+        """Return what stands for a value, and whether there was an address that no rule knew of.
 
         Where an address and an original overlap, what begins first is replaced, and of two that
         begin there the longer one: an original may be an address that cannot be told by its shape.
@@ -185,15 +187,15 @@ class _Sweeper:
         return (_emptied(value) if self.all.found_in(value) else value), strange
 
     def _address(self, address: bytes) -> tuple[bytes | None, bool]:
-        """Return the pseudonym of an address, None where it may stay; and whether it is new."""
+        """Return the pseudonym of an address, None if it may stay; and whether no rule knew it."""
         if address.lower() in self.allowed or is_ours(address):
             return None, False
         text = address.decode("utf-8", "surrogateescape")
         new = self.pseudonyms.of(Kind.EMAIL, text)
-        strange = text.lower().encode("utf-8", "surrogateescape") not in self.originals.found
-        if strange:
+        lower = text.lower().encode("utf-8", "surrogateescape")
+        if lower not in self.originals.found:
             self.originals.add_address(text, new)
-        return new.encode(), strange
+        return new.encode(), lower not in self.known
 
 
 def _emptied(value: bytes) -> bytes:

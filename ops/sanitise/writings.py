@@ -125,9 +125,10 @@ def forms(value: bytes) -> frozenset[bytes]:
     found = {value}
     text = value.decode("utf-8", "surrogateescape")
     if not any("\udc80" <= letter <= "\udcff" for letter in text):
-        found.add(json.dumps(text)[1:-1].encode())
-        found.add(json.dumps(text, ensure_ascii=False)[1:-1].encode())
-        found.add(json.dumps(text)[1:-1].replace("/", "\\/").encode())
+        once, plain = json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]
+        found |= {once.encode(), plain.encode()}
+        found |= {json.dumps(one, ensure_ascii=False)[1:-1].encode() for one in (once, plain)}
+        found.add(once.replace("/", "\\/").encode())
         found.add(html.escape(text).encode())
         found.add(html.escape(text).replace("&#x27;", "&#39;").encode())
     found.add(urllib.parse.quote(value, safe="").encode())
