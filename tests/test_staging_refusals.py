@@ -284,7 +284,7 @@ def test_a_signal_in_the_middle_leaves_nothing(
         _, err = process.communicate(timeout=60)
     finally:
         stop(process)
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     if process.returncode == 0:  # it was done before the signal came
         assert query(old.database, "SELECT count(*) FROM ciso_ops_staging") == [(1,)]
     else:

@@ -3,10 +3,10 @@
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ops.errors import DestinationError, os_failure
+from ops.interrupts import steady_threads
 from ops.model import Finding, Severity
 from ops.names import display
 from ops.sanitise.finder import Finder
@@ -96,7 +96,7 @@ def search_raw(database: Path, finder: Finder) -> tuple[Finding, ...]:
         descriptor = os.open(database, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             half = os.fstat(descriptor).st_size // 2
-            with ThreadPoolExecutor(1) as beside:  # the finder works without Python's lock
+            with steady_threads(1) as beside:  # the finder works without Python's lock
                 first = beside.submit(search_file, descriptor, finder, end=half + finder.longest)
                 found = search_file(descriptor, finder, half)
                 found |= first.result()
