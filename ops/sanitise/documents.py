@@ -49,14 +49,16 @@ def scrub(
         removed: Gets the texts that were removed.
     """
     if isinstance(document, dict):
-        return {
-            key: members[key]
-            if key in members
-            else _empty(value, removed)
-            if key in keys or "*" in keys
-            else scrub(value, keys, members, removed)
-            for key, value in document.items()
-        }
+        new = {}
+        for key, value in document.items():
+            if key in members:
+                _empty(value, removed)
+                new[key] = members[key]
+            elif key in keys or "*" in keys:
+                new[key] = _empty(value, removed)
+            else:
+                new[key] = scrub(value, keys, members, removed)
+        return new
     if isinstance(document, list):
         return [scrub(value, keys, members, removed) for value in document]
     if "*" in keys:

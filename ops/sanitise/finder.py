@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 _LONGEST_SIGN = 12
 """Bytes at most that one byte becomes: `%5Cu0041` and the like."""
 
+_LONGEST_PATTERN = 1024
+"""Bytes of a value that are looked for; who has these has the value."""
+
 _MOST_QUICK_BYTES = 600_000
 """Of patterns, for a machine that is more than twice as quick, and takes some 250 times as much."""
 
@@ -39,11 +42,12 @@ class Finder:
             written_so = spellings(value)
             with_plus = {one.replace(b" ", b"+") for one in written_so}  # as forms of pages do
             for written in (*written_so, *with_plus, *packed(value)):
-                patterns.setdefault(written.lower(), value)
+                patterns.setdefault(_middle(written).lower(), value)
                 if wide:
                     text = written.decode("utf-8", "surrogateescape")
                     for encoding in ("utf-16-le", "utf-16-be"):
-                        patterns.setdefault(text.encode(encoding, "surrogatepass").lower(), value)
+                        encoded = text.encode(encoding, "surrogatepass")
+                        patterns.setdefault(_middle(encoded).lower(), value)
         self.longest = _LONGEST_SIGN * max(map(len, patterns), default=1)
         self._machines = tuple(_machines(patterns, much=much))
 
@@ -63,18 +67,19 @@ class Finder:
         Yields:
             Start, end, and the value as it was given.
         """
-        written = {
-            form: value
-            for value in set(self._values_in(data))
-            for spelling in spellings(value)
-            for form in forms(spelling)
-        }
-        if not written:
-            return
-        longest_first = sorted(written, key=len, reverse=True)
-        pattern = re.compile(b"|".join(map(re.escape, longest_first)))
-        for match in pattern.finditer(data.lower()):
-            yield match.start(), match.end(), written[match[0]]
+        lower = data.lower()
+        spans: set[tuple[int, int, bytes]] = set()
+        for value in set(self._values_in(data)):
+            for form in {form for spelling in spellings(value) for form in forms(spelling)}:
+                at = lower.find(form)
+                while at >= 0:
+                    spans.add((at, at + len(form), value))
+                    at = lower.find(form, at + len(form))
+        position = 0
+        for start, end, value in sorted(spans, key=lambda span: (span[0], -span[1], span[2])):
+            if start >= position:
+                yield start, end, value
+                position = end
 
     def _values_in(self, data: bytes) -> Iterator[bytes]:
         if not self._machines:
@@ -83,6 +88,12 @@ class Finder:
             for machine, values in self._machines:
                 for index, *_ in machine.find_matches_as_indexes(reading):
                     yield values[index]
+
+
+def _middle(written: bytes) -> bytes:
+    """Return the middle of a long value: to prepare for all takes the square of its length."""
+    spare = max(0, len(written) - _LONGEST_PATTERN) // 2
+    return written[spare : spare + _LONGEST_PATTERN]
 
 
 def _machines(
