@@ -5,6 +5,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that ask a run to stop."""
@@ -39,6 +43,23 @@ def held_signals() -> Iterator[Sequence[int]]:
                 signal.signal(number, handler)
         if arrived:  # also when the block failed: a stop must not be lost over it
             signal.raise_signal(arrived[0])
+
+
+@contextmanager
+def steady_threads(count: int) -> "Iterator[ThreadPoolExecutor]":
+    """Keep threads for the length of a block, all of them started before a signal can stop it.
+
+    What a handler raises while `Thread.start` waits leaves a thread that Python does not know of,
+    and that complains on standard error.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(count) as pool:
+        with held_signals():
+            gate = threading.Barrier(count)
+            for begun in [pool.submit(gate.wait) for _ in range(count)]:
+                begun.result()
+        yield pool
 
 
 class Stops:

@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ops.inspection import (
     read_entries,
     unreadable,
 )
+from ops.interrupts import steady_threads
 from ops.model import Clock, Entry, Finding, Instance, Kind, Progress, ReportProgress
 from ops.names import display
 from ops.profile import Profile
@@ -131,7 +131,7 @@ def _make(
     finish_directories(space.copy.attachments, taken[1])
     _dress_database(plan, space.copy.database)
     kept = request.attachments is Attachments.KEEP
-    with ThreadPoolExecutor(2) as beside:  # most of both does without Python's lock
+    with steady_threads(2) as beside:  # most of both does without Python's lock
         removing = beside.submit(_remove_raw, raw)
         searching = beside.submit(search_copy, sanitised, space.copy, contents=kept)
         counts, checked = _check(request.profile, space, progress)

@@ -1,11 +1,13 @@
 """Schedules, started by the real programs: systemd as the first process, and Debian's cron."""
 
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from ops.demo_instance import build_instance
 from ops.model import Instance
@@ -156,6 +158,80 @@ def test_systemd_tells_of_a_failure_by_its_exit_code_and_by_the_unit_of_alarms(
     assert snapshots(tree) == before
 
 
+PORT = 8009
+PING = f"http://127.0.0.1:{PORT}/secret"
+MONITOR = f"""
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        with open("{TREE}/pings", "a") as file:
+            file.write(self.path + " " + body.partition(chr(10))[0] + chr(10))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments):
+        pass
+
+HTTPServer(("127.0.0.1", {PORT}), Handler).serve_forever()
+"""
+"""A monitor that writes down what it is told, within the world, and ends with it."""
+
+
+def start_monitor(world: World, tree: Path) -> None:
+    """Start it, and wait until it answers."""
+    (tree / "monitor.py").write_text(MONITOR)
+    up = world.run("ip", "link", "set", "lo", "up")
+    assert up.code == 0, up
+    begin = 'nohup "$0" "$1" >/dev/null 2>&1 &'
+    assert world.run("sh", "-c", begin, sys.executable, TREE / "monitor.py").code == 0
+    answers = f"import socket; socket.create_connection(('127.0.0.1', {PORT}), 1).close()"
+    deadline = time.monotonic() + 20
+    while world.run(sys.executable, "-c", answers).code:
+        assert time.monotonic() < deadline, "the monitor does not answer"
+        time.sleep(0.2)
+
+
+def test_a_failure_raises_each_alarm(systemd: World, tree: Path, in_world: Instance) -> None:
+    """The exit code of the unit, the ping, the metrics and the lines in the journal's place."""
+    metrics = TREE / "metrics" / "ciso-ops.prom"
+    for directory in (tree / "metrics", tree / "dropin"):
+        directory.mkdir()
+    install(systemd, in_world, "--metrics", str(metrics))
+    (tree / "dropin" / "told.conf").write_text(
+        f"[Service]\nEnvironment=INVOKE_OPS_PING={PING}\n"
+        f"StandardError=append:{TREE}/said\nReadWritePaths={TREE}\n"
+    )
+    start_monitor(systemd, tree)
+    for command in (
+        ("cp", "-r", str(TREE / "dropin"), f"/etc/systemd/system/{UNIT}.service.d"),
+        ("systemctl", "daemon-reload"),
+    ):
+        ran = systemd.run(*command)
+        assert ran.code == 0, ran
+    assert systemd.run("systemctl", "start", f"{UNIT}.service").code == 0
+    good = read_metrics(tree)
+    (tree / in_world.database.relative_to(TREE)).unlink()
+    assert systemd.run("systemctl", "start", f"{UNIT}.service").code == 1
+    told = [line.split(" ")[0] for line in (tree / "pings").read_text().splitlines()]
+    assert told == ["/secret/start", "/secret", "/secret/start", "/secret/fail"]
+    assert "failed with exit code 3" in (tree / "pings").read_text().splitlines()[-1]
+    bad = read_metrics(tree)
+    assert (good["ciso_ops_last_run_exit_code"], bad["ciso_ops_last_run_exit_code"]) == (0, 3)
+    success = "ciso_ops_last_success_timestamp_seconds"
+    assert bad[success] == good[success] > 0
+    assert "error: database not found" in (tree / "said").read_text()
+    assert "secret" not in (tree / "said").read_text()
+
+
+def read_metrics(tree: Path, name: str = "ciso-ops") -> dict[str, float]:
+    """Read the metrics of backup-daily as Prometheus does."""
+    families = text_string_to_metric_families((tree / "metrics" / f"{name}.prom").read_text())
+    samples = [sample for family in families for sample in family.samples]
+    return {one.name: one.value for one in samples if one.labels.get("task") == "backup-daily"}
+
+
 def test_cron_makes_a_snapshot_says_nothing_and_mails_a_failure(
     tree: Path, in_world: Instance
 ) -> None:
@@ -168,14 +244,21 @@ def test_cron_makes_a_snapshot_says_nothing_and_mails_a_failure(
             attachments=TREE / other.attachments.relative_to(tree),
         )
         before = snapshots(tree)
-        flags = ("--kind", "cron", "--install", "--force", "--store", STORE)
-        (tree / "given").write_text("# of somebody else\n17 4 * * 0 true 100\\%\n")
+        start_monitor(world, tree)
+        flags: tuple[str | Path, ...] = ("--kind", "cron", "--install", "--force")
+        flags += ("--store", STORE, "--metrics")
+        (tree / "metrics").mkdir()
+        given = f"# of somebody else\n17 4 * * 0 true 100\\%\nINVOKE_OPS_PING={PING}\n"
+        (tree / "given").write_text(given)
         assert world.run("crontab", TREE / "given").code == 0
-        ops(world, "schedule", *flags, *from_flags(in_world), "--name", "good")
-        ops(world, "schedule", *flags, *from_flags(broken), "--name", "broken")
+        metrics = {name: TREE / "metrics" / f"{name}.prom" for name in ("good", "broken")}
+        good = (*flags, metrics["good"], "--name", "good")
+        ops(world, "schedule", *good, *from_flags(in_world))
+        bad = (*flags, metrics["broken"], "--name", "broken")
+        ops(world, "schedule", *bad, *from_flags(broken))
         other.database.unlink()
         listed = world.run("crontab", "-l").out
-        assert listed.startswith("# of somebody else\n17 4 * * 0 true 100\\%\n# BEGIN")
+        assert listed.startswith(f"{given}# BEGIN")
         # The same lines at each minute, so that nobody waits until the night.
         assert listed.count("\n30 3 * * * ") == 2
         (tree / "given").write_text(listed.replace("\n30 3 * * * ", "\n* * * * * "))
@@ -190,10 +273,16 @@ def test_cron_makes_a_snapshot_says_nothing_and_mails_a_failure(
         time.sleep(1)  # what cron would mail of the good run, it would mail now
         mails = [path.read_text() for path in (tree / "mail").glob("*.mail")]
         assert len(snapshots(tree)) == len(before) + 1
+        assert len(mails) == 1, mails
         (mail,) = mails
         assert "error: database not found: /run/tree/second" in mail
         assert "hint: " in mail
+        assert "secret" not in mail.partition("\n\n")[2]  # cron itself lists its variables
+        told = sorted(line.split(" ")[0] for line in (tree / "pings").read_text().splitlines())
+        assert told == ["/secret", "/secret/fail", "/secret/start", "/secret/start"]
+        codes = [read_metrics(tree, name)["ciso_ops_last_run_exit_code"] for name in metrics]
+        assert codes == [0, 3]
         ops(world, "schedule", "--kind", "cron", "--remove", "--force", "--name", "good")
         ops(world, "schedule", "--kind", "cron", "--remove", "--force", "--name", "broken")
         left = world.run("crontab", "-l").out
-        assert left == "# of somebody else\n17 4 * * 0 true 100\\%\n"
+        assert left == given

@@ -40,7 +40,16 @@ class World:
     def run(self, *arguments: str | Path) -> Ran:
         """Run a program in it, with no more environment than a path and a home."""
         done = subprocess.run(
-            [_program("nsenter"), "-t", str(self.pid), "-m", "-p", "--", *map(str, arguments)],
+            [
+                _program("nsenter"),
+                "-t",
+                str(self.pid),
+                "-m",
+                "-p",
+                "-n",
+                "--",
+                *map(str, arguments),
+            ],
             check=False,
             capture_output=True,
             stdin=subprocess.DEVNULL,

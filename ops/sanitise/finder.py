@@ -39,7 +39,9 @@ class Finder:
     def __init__(self, values: Iterable[bytes], *, wide: bool = False, much: bool = False) -> None:
         patterns: dict[bytes, bytes] = {}
         for value in sorted(set(values) - {b""}):
-            for written in (*spellings(value), *packed(value)):
+            written_so = spellings(value)
+            with_plus = {one.replace(b" ", b"+") for one in written_so}  # as forms of pages do
+            for written in (*written_so, *with_plus, *packed(value)):
                 patterns.setdefault(_middle(written).lower(), value)
                 if wide:
                     text = written.decode("utf-8", "surrogateescape")

@@ -3,10 +3,10 @@
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ops.errors import DestinationError, os_failure
+from ops.interrupts import steady_threads
 from ops.model import Finding, Severity
 from ops.names import display
 from ops.sanitise.finder import Finder
@@ -18,16 +18,30 @@ _SHARE, _KEYED_SHARE = 2, 8
 """A row of less than a page, or less than about a quarter of one in a table without rowid, lies
 whole on a page (https://www.sqlite.org/fileformat2.html, 1.6): so what is shorter by far."""
 
+_NUMBER_BYTES = 9
+"""What a number takes at most, and more than what is noted of every value."""
+
+_STORED = 3
+"""What `table_xinfo` says of generated columns that lie in the file."""
+
 
 def search_rows(
     connection: sqlite3.Connection,
     tables: Mapping[str, Table],
     finder: Finder,
+    *,
+    every: bool = False,
 ) -> Iterator[Finding]:
     """Look into every value of a database that may lie on more than one page, and its schema.
 
     Shorter rows lie whole on a page, and so does each of their values: a look at the file as it
     is finds what is in them. A finding names the column, never the value.
+
+    Args:
+        connection: To the database.
+        tables: Its tables.
+        finder: What to look for.
+        every: Look into shorter rows as well, to tell the columns of what the file holds.
 
     Raises:
         sqlite3.Error: A table cannot be read.
@@ -39,7 +53,7 @@ def search_rows(
     for table in tables.values():
         columns = [column.name for column in table.columns]
         found: set[str] = set()
-        longer = page_size // (_SHARE if table.has_rowid else _KEYED_SHARE)
+        longer = 0 if every else _long_row(connection, table, page_size)
         for lot in read_lots(connection, table, columns, longer=longer):
             whole = joined(lot, len(columns))
             if not finder.found_in(whole):
@@ -50,6 +64,15 @@ def search_rows(
                         found.add(column)
         for column in sorted(found):
             yield left_over(f"{display(table.name)}.{display(column)}")
+
+
+def _long_row(connection: sqlite3.Connection, table: Table, page_size: int) -> int:
+    """Return how many bytes of text a row may have and still lie whole on a page."""
+    rows = connection.execute("SELECT hidden FROM pragma_table_xinfo(?)", (table.name,)).fetchall()
+    if (_STORED,) in rows:
+        return 0  # what is generated may be longer than what it is made of
+    share = page_size // (_SHARE if table.has_rowid else _KEYED_SHARE)
+    return max(0, share - _NUMBER_BYTES * len(rows))
 
 
 def search_file(descriptor: int, finder: Finder, begin: int = 0, end: int | None = None) -> bool:
@@ -88,7 +111,7 @@ def search_raw(database: Path, finder: Finder) -> tuple[Finding, ...]:
         descriptor = os.open(database, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             half = os.fstat(descriptor).st_size // 2
-            with ThreadPoolExecutor(1) as beside:  # the finder works without Python's lock
+            with steady_threads(1) as beside:  # the finder works without Python's lock
                 first = beside.submit(search_file, descriptor, finder, end=half + finder.longest)
                 found = search_file(descriptor, finder, half)
                 found |= first.result()

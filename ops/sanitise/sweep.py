@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TypeAlias
 
+from ops.interrupts import steady_threads
 from ops.rules import Kind
 from ops.sanitise.addresses import find_addresses, find_signs, has_sign, written_alike
 from ops.sanitise.binding import Binding
@@ -74,7 +75,7 @@ def sweep(
         kept.append((table, stays))
         ruled.append((table, [name for name in names if name not in stays]))
     everything, others = _finders(originals)
-    with ThreadPoolExecutor(1) as beside:
+    with steady_threads(1) as beside:
         first = _Sweeper(
             connection=connection,
             pseudonyms=pseudonyms,

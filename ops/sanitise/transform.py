@@ -2,11 +2,11 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from ops.interrupts import steady_threads
 from ops.model import Finding, Progress, ReportProgress, Severity
 from ops.profile import Profile
 from ops.rules import Rule
@@ -203,9 +203,12 @@ def search_database(copy: Path, originals: Iterable[bytes]) -> tuple[Finding, ..
         try:
             ((encoding,),) = connection.execute("PRAGMA encoding")
             finder = Finder(originals, wide=encoding != "UTF-8", much=True)
-            with ThreadPoolExecutor(1) as beside:  # the machine works without Python's lock
+            with steady_threads(1) as beside:  # the machine works without Python's lock
                 raw = beside.submit(search_raw, copy, finder)
-                found = search_rows(connection, read_schema(connection), finder)
+                tables = read_schema(connection)
+                found = tuple(search_rows(connection, tables, finder))
+                if raw.result():  # look everywhere, to tell in which columns it is
+                    found = tuple(search_rows(connection, tables, finder, every=True))
                 return (*found, *raw.result())
         finally:
             connection.close()

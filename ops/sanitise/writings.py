@@ -12,9 +12,8 @@ from typing import Literal
 
 _SIGNS = (
     (b"%", re.compile(rb"%[0-9a-f]{2}")),
-    (b"\\", re.compile(rb"\\[\"\\/u]")),
+    (b"\\", re.compile(rb"\\(?:[\"\\/]|u[0-9a-f]{4})")),
     (b"&", re.compile(rb"&#?[a-z0-9]{2,8};")),
-    (b"+", re.compile(rb"(?<=[^\x00\s+])\+(?=[^\x00\s+])")),
 )
 """What such a writing cannot do without, found quickly, and what tells that it is one."""
 
