@@ -18,6 +18,12 @@ _SHARE, _KEYED_SHARE = 2, 8
 """A row of less than a page, or less than about a quarter of one in a table without rowid, lies
 whole on a page (https://www.sqlite.org/fileformat2.html, 1.6): so what is shorter by far."""
 
+_NUMBER_BYTES = 9
+"""What a number takes at most, and more than what is noted of every value."""
+
+_STORED = 3
+"""What `table_xinfo` says of generated columns that lie in the file."""
+
 
 def search_rows(
     connection: sqlite3.Connection,
@@ -47,7 +53,7 @@ def search_rows(
     for table in tables.values():
         columns = [column.name for column in table.columns]
         found: set[str] = set()
-        longer = 0 if every else page_size // (_SHARE if table.has_rowid else _KEYED_SHARE)
+        longer = 0 if every else _long_row(connection, table, page_size)
         for lot in read_lots(connection, table, columns, longer=longer):
             whole = joined(lot, len(columns))
             if not finder.found_in(whole):
@@ -58,6 +64,15 @@ def search_rows(
                         found.add(column)
         for column in sorted(found):
             yield left_over(f"{display(table.name)}.{display(column)}")
+
+
+def _long_row(connection: sqlite3.Connection, table: Table, page_size: int) -> int:
+    """Return how many bytes of text a row may have and still lie whole on a page."""
+    rows = connection.execute("SELECT hidden FROM pragma_table_xinfo(?)", (table.name,)).fetchall()
+    if (_STORED,) in rows:
+        return 0  # what is generated may be longer than what it is made of
+    share = page_size // (_SHARE if table.has_rowid else _KEYED_SHARE)
+    return max(0, share - _NUMBER_BYTES * len(rows))
 
 
 def search_file(descriptor: int, finder: Finder, begin: int = 0, end: int | None = None) -> bool:
