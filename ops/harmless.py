@@ -2,7 +2,6 @@
 
 from ops.errors import VerificationError
 from ops.model import Finding, Instance, Severity
-from ops.sanitise.finder import Finder
 from ops.sanitise.search import search_names
 from ops.sanitise.transform import Sanitised, search_database
 from ops.sanitise.tree import search_contents
@@ -19,9 +18,8 @@ def search_copy(sanitised: Sanitised, copy: Instance, *, contents: bool) -> tupl
     Raises:
         OpsError: It cannot be read.
     """
-    originals = sanitised.originals.found
-    found = list(search_database(copy.database, originals))
-    finder = Finder(originals)
+    found = list(search_database(copy.database, sanitised.originals.found))
+    finder = sanitised.originals.finder()
     found += search_names((place.new for place in sanitised.places), finder)
     if contents:
         found += search_contents(copy.attachments, sanitised.places, finder)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ops.sanitise.documents import read_document, strings_of
+from ops.sanitise.finder import Finder
 
 _SHORTEST = 6
 _SHORTEST_LETTERS = 16
@@ -33,6 +34,14 @@ class Originals:
     mark: Callable[[bytes], str]
     found: dict[bytes, bytes] = field(default_factory=dict)
     common: set[str] = field(default_factory=set)
+    _finder: Finder | None = field(default=None, init=False)
+    _prepared: int = field(default=0, init=False)
+
+    def finder(self) -> Finder:
+        """Return what finds all of them; it is made again only where there are more by now."""
+        if self._finder is None or self._prepared != len(self.found):
+            self._finder, self._prepared = Finder(self.found), len(self.found)
+        return self._finder
 
     def add(self, value: str, instead: str) -> None:
         """Note a value that has a pseudonym."""
@@ -68,6 +77,7 @@ class Originals:
 
     def release(self, value: str) -> None:
         """Forget a value that may be in the copy: the operator has asked for it."""
+        self._finder = None
         for known in [known for known in self.found if known.lower() == _bytes(value).lower()]:
             del self.found[known]
 

@@ -23,7 +23,7 @@ Watch: TypeAlias = Callable[[str, Sequence[str], Sequence[Row], bytes], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """A column in which something was replaced: in how many rows, and whether it has a rule.
+    """A column in which something was replaced, and in how many rows.
 
     `strangers` counts the rows that held an address which no rule knew of.
     """
@@ -74,7 +74,7 @@ def sweep(
         stays = [name for name in names if binding.kept(table.name, name)]
         kept.append((table, stays))
         ruled.append((table, [name for name in names if name not in stays]))
-    everything, others = _finders(originals)
+    others = _find_others(originals)
     with steady_threads(1) as beside:
         first = _Sweeper(
             connection=connection,
@@ -85,21 +85,20 @@ def sweep(
             advance=advance,
             strangers=True,
             known=frozenset(originals.found),
-            all=everything,
+            all=originals.finder(),
             others=others,
             beside=beside,
         )
         found = first.through(ruled)
         if len(originals.found) > len(first.known):
-            everything, others = _finders(originals)
-        last = replace(first, strangers=False, all=everything, others=others)
+            others = _find_others(originals)
+        last = replace(first, strangers=False, all=originals.finder(), others=others)
         return (*found, *last.through(kept))
 
 
-def _finders(originals: Originals) -> tuple[Finder, Finder]:
-    """Return what finds all originals, and what finds those that are no addresses."""
-    others = (one for one in originals.found if b"@" not in one)
-    return Finder(originals.found), Finder(others, much=True)
+def _find_others(originals: Originals) -> Finder:
+    """Return what finds those originals that are no addresses."""
+    return Finder((one for one in originals.found if b"@" not in one), much=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,15 +31,13 @@ from ops.sanitise.suspects import Looks, suspects
 from ops.sanitise.sweep import Swept, has_stranger, sweep
 from ops.sqlite.connection import connect
 
-_FIRST_STEP = "sanitise database"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sanitised:
     """What was done to a database.
 
     `mended` counts the rows that referred to rows which are gone. `places` are the files that its
-    rows name. `allowed` are the addresses in lower case that may be in the copy.
+    rows name.
     """
 
     applied: tuple[Applied, ...]
@@ -49,7 +47,6 @@ class Sanitised:
     account: Account | None
     places: tuple[Place, ...]
     originals: Originals
-    allowed: frozenset[bytes]
     findings: tuple[Finding, ...]
 
 
@@ -86,7 +83,7 @@ def sanitise_database(
     pseudonyms = Pseudonyms(key)
     originals = Originals(pseudonyms.mark)
     rules = profile.sanitising
-    tell = _meter(progress, _FIRST_STEP, path)
+    tell = _meter(progress, "sanitise database", path)
     with private_database(path) as connection:
         drop_samples(connection)
         tables = read_schema(connection)
@@ -117,7 +114,7 @@ def sanitise_database(
             watch=looks.take,
             advance=tell,
         )
-        finder = Finder(originals.found)
+        finder = originals.finder()
         names = FileNames(
             attachments,
             pseudonyms.mark,
@@ -134,7 +131,6 @@ def sanitise_database(
         account=account,
         places=places,
         originals=originals,
-        allowed=allowed,
         findings=(*found, *_common(originals), *_no_account(profile, account)),
     )
 
