@@ -42,17 +42,25 @@ def require_harmless(findings: tuple[Finding, ...]) -> None:
         )
 
 
+def lack_of_rules(findings: tuple[Finding, ...]) -> VerificationError | None:
+    """Return the failure for columns that look as if they needed a rule; None without any."""
+    without = [one for one in findings if one.kind == "no-rule"]
+    if not without:
+        return None
+    more = f" (and {len(without) - 1} more)" if without[1:] else ""
+    return VerificationError(
+        f"no rule for {without[0].where}, which has {without[0].found}{more}",
+        hint="add a rule to the profile, `keep` where it is harmless; see docs/staging.md",
+        findings=findings,
+    )
+
+
 def refuse_suspects(findings: tuple[Finding, ...], *, strict: bool) -> None:
-    """Refuse columns that look as if they needed a rule, where that was asked for.
+    """Refuse such columns, where that was asked for.
 
     Raises:
         VerificationError: There are some.
     """
-    without = [one for one in findings if one.kind == "no-rule"]
-    if strict and without:
-        more = f" (and {len(without) - 1} more)" if without[1:] else ""
-        raise VerificationError(
-            f"no rule for {without[0].where}, which has {without[0].found}{more}",
-            hint="add a rule to the profile, `keep` where it is harmless; see docs/staging.md",
-            findings=findings,
-        )
+    failure = lack_of_rules(findings) if strict else None
+    if failure is not None:
+        raise failure

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ops.settings import absolute_path
+from ops.model import Instance
+from ops.settings import absolute_path, required_file, required_path
 
 SOURCE = {
     "source_db": "Database to read; default: where the instance is found (see `inv status`).",
@@ -54,6 +55,18 @@ def kept(given: Mapping[str, object]) -> dict[str, str]:
         given: What a task was given: its `locals()`.
     """
     return {name.removeprefix("keep_"): str(given[name]) for name in KEEP}
+
+
+def required_pair(dest_db: str, dest_attachments: str) -> Instance:
+    """Return the pair that both flags name.
+
+    Raises:
+        UsageError: One was not given, or is no such path.
+    """
+    return Instance(
+        database=required_file(dest_db, "--dest-db"),
+        attachments=required_path(dest_attachments, "--dest-attachments"),
+    )
 
 
 def given_places(dest_db: str, dest_attachments: str) -> tuple[Path, ...]:

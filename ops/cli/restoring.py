@@ -5,17 +5,14 @@ from invoke.context import Context
 from ops.cli.clock import CLOCK
 from ops.cli.console import confirm, messages, print_lines, require_terminal
 from ops.cli.decorator import Result, task
-from ops.cli.flags import DESTINATION, JOBS, JSON, PROFILE, STORE
+from ops.cli.flags import DESTINATION, JOBS, JSON, PROFILE, STORE, required_pair
 from ops.errors import UsageError
-from ops.model import Instance
 from ops.settings import (
     Settings,
     absolute_path,
     parse_seconds,
     read_command,
     read_settings,
-    required_file,
-    required_path,
     required_store,
     waits,
 )
@@ -76,10 +73,7 @@ def restore(
                 hint="--only PATH --into DIR takes single files out of a snapshot",
             )
         return _take_out(settings, snapshot, only, into, dry_run=dry_run)
-    destination = Instance(
-        database=required_file(dest_db, "--dest-db"),
-        attachments=required_path(dest_attachments, "--dest-attachments"),
-    )
+    destination = required_pair(dest_db, dest_attachments)
     if not (force or dry_run):
         require_terminal()
     hooks = read_hooks(context.config.ops, settings.environment)

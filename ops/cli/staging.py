@@ -1,22 +1,25 @@
 """The tasks that make a harmless copy."""
 
+from typing import TYPE_CHECKING
+
 from invoke.context import Context
 
 from ops.cli.clock import CLOCK
 from ops.cli.console import confirm, messages, print_lines, require_terminal
 from ops.cli.decorator import Result, task
-from ops.cli.flags import DESTINATION, HOLD, JOBS, JSON, PROFILE, SOURCE, STORE
+from ops.cli.flags import DESTINATION, HOLD, JOBS, JSON, PROFILE, SOURCE, STORE, required_pair
 from ops.errors import UsageError
-from ops.model import Instance
 from ops.settings import (
+    Settings,
     absolute_path,
     parse_seconds,
     read_settings,
-    required_file,
-    required_path,
     required_store,
     waits,
 )
+
+if TYPE_CHECKING:
+    from ops.store import Snapshot
 
 _SNAPSHOT = {
     "store": "Refresh from a snapshot of this store instead of an instance.",
@@ -87,20 +90,11 @@ def staging_refresh(
         jobs=jobs,
         store=store,
     )
-    destination = Instance(
-        database=required_file(dest_db, "--dest-db"),
-        attachments=required_path(dest_attachments, "--dest-attachments"),
-    )
+    destination = required_pair(dest_db, dest_attachments)
     if not (force or dry_run):
         require_terminal()
     chosen = load_profile(settings.profile.value)
-    found = None
-    if store or snapshot:
-        from ops.store import LATEST, find_snapshot, require_store
-
-        if source_db or source_attachments:
-            raise UsageError("an instance and a snapshot exclude each other", hint="name one")
-        found = find_snapshot(require_store(required_store(settings)), snapshot or LATEST)
+    found = _snapshot_named(settings, store, snapshot)
     request = RefreshRequest(
         source=None if found is not None else locate_source(settings, chosen),
         snapshot=found,
@@ -157,8 +151,7 @@ def staging_rules(
     Columns that look as if they needed a rule and have none are listed as well.
     """
     from ops.cli.refreshing import review_document, review_lines
-    from ops.errors import OpsError
-    from ops.harmless import refuse_suspects
+    from ops.harmless import lack_of_rules
     from ops.profile import load_profile
     from ops.refreshing import require_rules, review_instance, review_snapshot
     from ops.source import locate_source
@@ -172,25 +165,33 @@ def staging_rules(
     )
     chosen = load_profile(settings.profile.value)
     require_rules(chosen)
-    if store or snapshot:
-        from ops.store import LATEST, find_snapshot, require_store
-
-        if source_db or source_attachments:
-            raise UsageError("an instance and a snapshot exclude each other", hint="name one")
-        found = find_snapshot(require_store(required_store(settings)), snapshot or LATEST)
+    found = _snapshot_named(settings, store, snapshot)
+    if found is not None:
         review = review_snapshot(found, chosen)
     else:
         instance = locate_source(settings, chosen).instance
         review = review_instance(
             instance, chosen, lock_timeout_seconds=settings.lock_timeout_seconds
         )
-    failure = None
-    try:
-        refuse_suspects(review.findings, strict=strict)
-    except OpsError as error:
-        failure = error
+    failure = lack_of_rules(review.findings) if strict else None
     return Result(
         document=review_document(review, chosen),
         lines=review_lines(review, chosen),
         failure=failure,
     )
+
+
+def _snapshot_named(settings: Settings, store: str, snapshot: str) -> "Snapshot | None":
+    """Return the snapshot that is the source; None where none is named.
+
+    Raises:
+        UsageError: An instance is named as well.
+        SourceError: There is no such snapshot.
+    """
+    if not (store or snapshot):
+        return None
+    from ops.store import LATEST, find_snapshot, require_store
+
+    if settings.source_db or settings.source_attachments:
+        raise UsageError("an instance and a snapshot exclude each other", hint="name one")
+    return find_snapshot(require_store(required_store(settings)), snapshot or LATEST)

@@ -5,7 +5,16 @@ from invoke.context import Context
 from ops.cli.clock import CLOCK
 from ops.cli.console import confirm, messages, print_lines, require_terminal
 from ops.cli.decorator import Result, task
-from ops.cli.flags import DESTINATION, EFFORT, HOLD, JSON, PROFILE, SOURCE, given_places
+from ops.cli.flags import (
+    DESTINATION,
+    EFFORT,
+    HOLD,
+    JSON,
+    PROFILE,
+    SOURCE,
+    given_places,
+    required_pair,
+)
 from ops.errors import UsageError, VerificationError
 from ops.model import Instance
 from ops.names import display
@@ -14,7 +23,6 @@ from ops.settings import (
     parse_seconds,
     read_settings,
     reads_disk,
-    required_file,
     required_path,
     waits,
 )
@@ -69,10 +77,7 @@ def clone(
         profile=profile,
         jobs=jobs,
     )
-    destination = Instance(
-        database=required_file(dest_db, "--dest-db"),
-        attachments=required_path(dest_attachments, "--dest-attachments"),
-    )
+    destination = required_pair(dest_db, dest_attachments)
     if not (force or dry_run):
         require_terminal()
     hooks = read_hooks(context.config.ops, settings.environment)
@@ -180,10 +185,7 @@ def verify(
                 "--manifest and a source exclude each other", hint="compare with one at a time"
             )
     request = VerifyRequest(
-        instance=Instance(
-            database=required_file(dest_db, "--dest-db"),
-            attachments=required_path(dest_attachments, "--dest-attachments"),
-        ),
+        instance=required_pair(dest_db, dest_attachments),
         profile=load_profile(settings.profile.value),
         source=source,
         manifest=absolute_path(manifest, "--manifest") if manifest else None,
