@@ -28,6 +28,7 @@ from ops.sanitise.files import Attachments, Place
 from ops.sanitise.label import marker_text
 from ops.sanitise.transform import Sanitised, sanitise_database, write_afresh
 from ops.sanitise.tree import (
+    dress,
     finish_directories,
     move_files,
     write_file,
@@ -40,7 +41,6 @@ from ops.sqlite.source import Way
 from ops.staging import MARKER
 from ops.taking import root_of, take_database, take_pair, take_snapshot
 from ops.tree.catalogue import Catalogue
-from ops.tree.metadata import apply_metadata
 from ops.tree.removal import remove_tree
 from ops.verdict import require_sound
 from ops.workspace import Workspace, workspace
@@ -246,16 +246,7 @@ def _dress_database(plan: RefreshPlan, copy: Path) -> None:
     try:
         descriptor = os.open(copy, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            status = os.fstat(descriptor)
-            apply_metadata(
-                descriptor,
-                replace(
-                    plan.database_entry,
-                    xattrs=(),
-                    accessed_ns=status.st_atime_ns,
-                    modified_ns=status.st_mtime_ns,
-                ),
-            )
+            dress(descriptor, plan.database_entry, plan.database_entry.mode)
         finally:
             os.close(descriptor)
     except OSError as error:

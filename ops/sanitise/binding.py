@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ops.rules import Action, Rule, Scalar
-from ops.sanitise.schema import Column, Table
-from ops.sqlite.content import quote
+from ops.sanitise.schema import Column, Table, matching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,25 +54,18 @@ class Binding:
 
     def partly(self) -> frozenset[tuple[str, str]]:
         """Return the columns of which rules are for some rows only."""
-        whole = {
-            (one.table.name, one.column.name)
-            for one in self.bound
-            if one.column is not None and not one.rule.where
-        }
-        return frozenset(
-            (one.table.name, one.column.name)
-            for one in self.bound
-            if one.column is not None and (one.table.name, one.column.name) not in whole
-        )
+        columns = [one for one in self.bound if one.column is not None]
+        whole = {one.place for one in columns if not one.rule.where}
+        return frozenset(one.place for one in columns if one.place not in whole)
 
     def outside(self, table: str, column: str) -> tuple[str, tuple[Scalar, ...]]:
         """Return the condition, and its values, for rows of a table that no rule is for."""
         conditions, values = ["1"], list[Scalar]()
         for one in self.bound:
             if one.table.name == table and one.column is not None and one.column.name == column:
-                names = " AND ".join(f"{quote(name)} IS ?" for name, _ in one.rule.where)
-                conditions.append(f"NOT ({names})")
-                values += [value for _, value in one.rule.where]
+                condition, given = matching(one.rule.where)
+                conditions.append(f"NOT ({condition})")
+                values += given
         return " AND ".join(conditions), tuple(values)
 
     def kept(self, table: str, column: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from ops.rules import Label
-from ops.sanitise.schema import Table
+from ops.sanitise.schema import Table, matching
 from ops.sqlite.content import quote
 from ops.staging import LABEL_TABLE
 
@@ -33,11 +33,11 @@ def label_database(
     if label is None or table is None or table.column(label.column) is None:
         return 0
     column = quote(label.column)
-    condition = " AND ".join(f"{quote(name)} IS ?" for name, _ in label.where) or "1"
+    condition, values = matching(label.where)
     return connection.execute(
         f"UPDATE {table.sql} SET {column} = ? || {column}"  # noqa: S608 - quoted
         f" WHERE {condition} AND substr({column}, 1, ?) <> ?",
-        (label.prefix, *(value for _, value in label.where), len(label.prefix), label.prefix),
+        (label.prefix, *values, len(label.prefix), label.prefix),
     ).rowcount
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ops.errors import DestinationError, OpsError, SourceError
 from ops.names import display
 from ops.sqlite.connection import primary_code
+from ops.sqlite.content import quote
 
 _CACHE_KIBIBYTES = 200 * 1024
 _DISK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
@@ -72,7 +73,7 @@ def _without_triggers(connection: sqlite3.Connection) -> Iterator[None]:
         "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'"
     ).fetchall()
     for name, _ in triggers:
-        connection.execute('DROP TRIGGER "{}"'.format(name.replace('"', '""')))
+        connection.execute(f"DROP TRIGGER {quote(name)}")
     yield
     for _, statement in triggers:
         connection.execute(statement)

@@ -1,10 +1,12 @@
 """What a database's schema says that matters here: columns, keys, what must be unique."""
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ops.errors import SourceError
 from ops.names import display
+from ops.rules import Scalar
 from ops.sqlite.content import quote
 
 _GENERATED = frozenset({2, 3})
@@ -60,6 +62,13 @@ class Table:
     def column(self, name: str) -> Column | None:
         """Return a column; None where there is none of that name."""
         return next((one for one in self.columns if one.name == name), None)
+
+
+def matching(values: Iterable[tuple[str, Scalar]]) -> tuple[str, tuple[Scalar, ...]]:
+    """Return the condition, and what it takes, for rows with these values in these columns."""
+    listed = tuple(values)
+    condition = " AND ".join(f"{quote(name)} IS ?" for name, _ in listed) or "1"
+    return condition, tuple(value for _, value in listed)
 
 
 def read_schema(connection: sqlite3.Connection) -> dict[str, Table]:

@@ -87,13 +87,23 @@ def search_file(descriptor: int, finder: Finder, begin: int = 0, end: int | None
     Raises:
         OSError: It cannot be read.
     """
-    position, tail = begin, b""
+    return search_pieces(_pieces(descriptor, begin, end), finder)
+
+
+def _pieces(descriptor: int, position: int, end: int | None) -> Iterator[bytes]:
     while end is None or position < end:
         wanted = _PIECE_BYTES if end is None else min(_PIECE_BYTES, end - position)
         piece = os.pread(descriptor, wanted, position)
         if not piece:
-            break
+            return
         position += len(piece)
+        yield piece
+
+
+def search_pieces(pieces: Iterable[bytes], finder: Finder) -> bool:
+    """Tell whether pieces that follow each other hold an original, also across their ends."""
+    tail = b""
+    for piece in pieces:
         data = tail + piece
         if finder.found_in(data):
             return True

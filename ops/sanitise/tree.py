@@ -6,13 +6,14 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from ops.errors import DestinationError, os_failure
 from ops.model import Entry, Finding, Progress, ReportProgress, Severity
 from ops.names import display
 from ops.sanitise.files import Place, placeholder_for
 from ops.sanitise.finder import Finder
-from ops.sanitise.search import search_file
+from ops.sanitise.search import search_file, search_pieces
 from ops.tree.metadata import apply_metadata
 
 _MOST_UNPACKED_BYTES = 512 << 20
@@ -58,7 +59,7 @@ def write_file(root: Path, name: bytes, content: bytes, like: Entry) -> None:
         try:
             with open(descriptor, "wb", closefd=False) as file:
                 file.write(content)
-            _dress(descriptor, like, like.mode & _ONLY_FILES)
+            dress(descriptor, like, like.mode & _ONLY_FILES)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -101,14 +102,19 @@ def finish_directories(root: Path, like: Entry) -> None:
         for directory, *_ in os.walk(os.fsencode(root), topdown=False):
             descriptor = os.open(directory, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
             try:
-                _dress(descriptor, like, like.mode)
+                dress(descriptor, like, like.mode)
             finally:
                 os.close(descriptor)
     except OSError as error:
         raise os_failure(DestinationError, "set the metadata of", root, error) from error
 
 
-def _dress(descriptor: int, like: Entry, mode: int) -> None:
+def dress(descriptor: int, like: Entry, mode: int) -> None:
+    """Give an open file or directory of ours another's owner, and a mode; its times stay.
+
+    Raises:
+        OSError: They cannot be set.
+    """
     status = os.fstat(descriptor)
     apply_metadata(
         descriptor,
@@ -159,24 +165,33 @@ def search_contents(root: Path, places: Iterable[Place], finder: Finder) -> Iter
             )
 
 
+class _TooLargeError(Exception):
+    """What an archive holds is more than is looked at."""
+
+
 def _search_archive(descriptor: int, finder: Finder) -> tuple[bool, str]:
     """Look into the members of a ZIP archive; tell what could not be read."""
     with open(descriptor, "rb", closefd=False) as file:
         if not zipfile.is_zipfile(file):
             return False, ""
         left = _MOST_UNPACKED_BYTES
+
+        def unpack(content: IO[bytes]) -> Iterator[bytes]:
+            nonlocal left
+            while piece := content.read(_PIECE_BYTES):
+                left -= len(piece)
+                if left < 0:
+                    raise _TooLargeError
+                yield piece
+
         try:
             with zipfile.ZipFile(file) as archive:
                 for member in archive.infolist():
-                    tail = b""
                     with archive.open(member) as content:
-                        while piece := content.read(_PIECE_BYTES):
-                            left -= len(piece)
-                            if left < 0:
-                                return False, "more than 512 MiB when unpacked"
-                            if finder.found_in(tail + piece):
-                                return True, ""
-                            tail = (tail + piece)[-finder.longest :]
+                        if search_pieces(unpack(content), finder):
+                            return True, ""
+        except _TooLargeError:
+            return False, "more than 512 MiB when unpacked"
         except (zipfile.BadZipFile, zlib.error, *_UNREADABLE) as error:
             return False, f"{type(error).__name__}: {error}"
     return False, ""

@@ -5,6 +5,7 @@ from typing import Any
 
 from ops.rules import Rule, Scalar
 from ops.sanitise.binding import Bound
+from ops.sanitise.schema import matching
 from ops.sqlite.content import quote
 
 NOT_EMPTY = "{0} IS NOT NULL AND {0} <> '' AND {0} <> x''"
@@ -14,8 +15,7 @@ AS_TEXT = "CASE typeof({0}) WHEN 'blob' THEN {0} ELSE CAST({0} AS TEXT) END"
 
 def where_of(rule: Rule) -> tuple[str, tuple[Scalar, ...]]:
     """Return the condition, and its values, for the rows that a rule is for."""
-    condition = " AND ".join(f"{quote(name)} IS ?" for name, _ in rule.where) or "1"
-    return condition, tuple(value for _, value in rule.where)
+    return matching(rule.where)
 
 
 def read_values(connection: sqlite3.Connection, bound: Bound) -> list[str]:

@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Any
 
 from ops.errors import OpsError
+from ops.model import Severity
 from ops.snapshot import instant_of, is_snapshot_name
 
-SEVERITIES = ("error", "warning", "note")
+SEVERITIES: tuple[str, ...] = tuple(Severity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
